@@ -67,7 +67,11 @@ type File interface {
 	// Truncate sets the size in octets.
 	Truncate(size int64) error
 	// Allocate reserves disk blocks for [0,size) and sets the size, so that
-	// later writes inside neither fail for lack of room nor change metadata.
+	// later writes inside do not fail for lack of room. The first write of a
+	// reserved block may still change metadata at the next Sync: who wants
+	// short syncs writes zero octets over the whole once (measured on ext4,
+	// 16 KiB a sync: 0.12 ms into blocks once written, 0.22 ms into reserved
+	// ones). Where the room does not suffice, the size stays as it was.
 	Allocate(size int64) error
 	// Discard gives the blocks of [off,off+n) back; they read as zero
 	// octets afterwards. The size does not change.

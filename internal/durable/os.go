@@ -157,10 +157,6 @@ func (f *osFile) Size() (int64, error) {
 
 // Allocate uses fallocate and falls back to writing zero octets from the
 // present end on. When the room does not suffice, the size is as before.
-//
-// Blocks from fallocate are marked "unwritten": the first write of each still
-// changes metadata at the next Sync. Who wants that gone (a prepared segment)
-// writes zero octets over the file once.
 func (f *osFile) Allocate(size int64) error {
 	before, err := f.Size()
 	if err != nil {
