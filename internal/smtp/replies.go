@@ -19,12 +19,12 @@ func closing(code int, class, subject, detail uint16, text string) Reply {
 
 // Greeting is the 220 that opens a session (RFC 5321 section 3.1).
 func Greeting(hostname string) Reply {
-	return reply(220, 0, 0, 0, hostname + " ESMTP Postern")
+	return reply(220, 0, 0, 0, hostname+" ESMTP Postern")
 }
 
 // Bye answers QUIT.
 func Bye(hostname string) Reply {
-	return closing(221, 2, 0, 0, hostname + " closing connection")
+	return closing(221, 2, 0, 0, hostname+" closing connection")
 }
 
 // OK answers RSET, NOOP and what has nothing more to say.
@@ -44,7 +44,7 @@ func CannotVerify() Reply {
 
 // ShuttingDown is said to sessions when the server stops.
 func ShuttingDown(hostname string) Reply {
-	return closing(421, 4, 3, 2, hostname + " is shutting down; try again later")
+	return closing(421, 4, 3, 2, hostname+" is shutting down; try again later")
 }
 
 // TooBusy refuses a connection because the total is reached.
@@ -111,7 +111,7 @@ func UnknownVerb() Reply {
 
 // LineTooLong answers a command line beyond its bound (RFC 5321 section 4.5.3.1.4).
 func LineTooLong() Reply {
-	return reply(500, 5, 5, 6, "Command line too long")
+	return reply(500, 5, 5, 2, "Command line too long")
 }
 
 // BadOctets answers a command with control characters.
@@ -327,12 +327,12 @@ func StartContent() Reply {
 
 // ChunkOK answers BDAT without LAST (RFC 3030 section 2).
 func ChunkOK(octets string) Reply {
-	return reply(250, 2, 0, 0, octets + " octets taken")
+	return reply(250, 2, 0, 0, octets+" octets taken")
 }
 
 // Accepted answers end-of-data when the message is durable.
 func Accepted(id string) Reply {
-	return reply(250, 2, 0, 0, "OK: queued as " + id)
+	return reply(250, 2, 0, 0, "OK: queued as "+id)
 }
 
 // NulOctet refuses NUL in content and closes.
