@@ -1,0 +1,135 @@
+package oracle
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+)
+
+// Explain is how long before a kill a copy may have been taken by the sink for
+// the kill to explain a second copy: between the next hop's 250 and the record
+// of it lies no more. Chosen: 1 s on a shared machine.
+const Explain = time.Second
+
+// Verdict is what a comparison of sent and arrived says.
+type Verdict struct {
+	Sent, Acked, Refused, Doubt int // messages
+	Recipients                  int // of acknowledged messages
+	Delivered, Bounced          int // recipients that arrived, or that a DSN named
+	DoubtArrived                int // recipients of messages in doubt that arrived
+
+	Lost           []string // acknowledged, neither arrived nor named by a DSN
+	Damaged        []string // arrived with other octets than were sent
+	Strangers      []string // arrived, never sent
+	RefusedArrived []string // answered 4xx or 5xx, and arrived nevertheless
+	Duplicates     int      // copies beyond the first
+	Unexplained    []string // duplicates that no kill explains
+}
+
+// DuplicateShare is duplicates by recipients that arrived, in percent.
+func (v *Verdict) DuplicateShare() float64 {
+	if v.Delivered == 0 {
+		return 0
+	}
+	return 100 * float64(v.Duplicates) / float64(v.Delivered)
+}
+
+func (v *Verdict) String() string {
+	return fmt.Sprintf("%d sent (%d acknowledged, %d refused, %d in doubt), %d recipients delivered, %d bounced, %d lost, %d duplicates",
+		v.Sent, v.Acked, v.Refused, v.Doubt, v.Delivered, v.Bounced, len(v.Lost), v.Duplicates)
+}
+
+// Judge compares what was sent with what arrived. kills are the moments at which
+// the node was stopped without warning; only they explain a second copy.
+func Judge(sent []Sent, arrived []Arrival, kills []time.Time) *Verdict {
+	v := &Verdict{Sent: len(sent)}
+	byID := map[string]*Sent{}
+	for i := range sent {
+		byID[sent[i].ID] = &sent[i]
+	}
+	copies := map[string][]Arrival{} // ID and recipient
+	bounced := map[string]bool{}     // recipient
+	for _, a := range arrived {
+		for _, f := range a.Failed {
+			bounced[strings.ToLower(f)] = true
+		}
+		if a.ReversePath == "" && len(a.Failed) > 0 {
+			continue // a DSN: judged by whom it names
+		}
+		if s := byID[a.ID]; s == nil || !contains(s.Recipients, a.Recipient) {
+			v.Strangers = append(v.Strangers, fmt.Sprintf("%q to %s", a.ID, a.Recipient))
+			continue
+		}
+		if !a.Intact {
+			v.Damaged = append(v.Damaged, a.ID)
+		}
+		key := a.ID + " " + strings.ToLower(a.Recipient)
+		copies[key] = append(copies[key], a)
+	}
+	for i := range sent {
+		v.judgeOne(&sent[i], copies, bounced, kills)
+	}
+	return v
+}
+
+func (v *Verdict) judgeOne(s *Sent, copies map[string][]Arrival, bounced map[string]bool, kills []time.Time) {
+	switch s.Outcome {
+	case Acked:
+		v.Acked++
+		v.Recipients += len(s.Recipients)
+	case Refused:
+		v.Refused++
+	case Doubt:
+		v.Doubt++
+	}
+	for _, to := range s.Recipients {
+		got := copies[s.ID+" "+strings.ToLower(to)]
+		switch {
+		case len(got) > 0:
+			v.Delivered++
+			if s.Outcome == Refused {
+				v.RefusedArrived = append(v.RefusedArrived, s.ID+" to "+to+": "+s.Reply.Text)
+			}
+			if s.Outcome == Doubt {
+				v.DoubtArrived++
+			}
+		case bounced[strings.ToLower(to)]:
+			v.Bounced++
+		case s.Outcome == Acked:
+			v.Lost = append(v.Lost, fmt.Sprintf("%s to %s, acknowledged %s: %s", s.ID, to, s.At.Format("15:04:05.000"), s.Reply.Text))
+		}
+		v.duplicates(got, kills)
+	}
+}
+
+func (v *Verdict) duplicates(got []Arrival, kills []time.Time) {
+	sort.Slice(got, func(i, j int) bool { return got[i].At.Before(got[j].At) })
+	for i := 1; i < len(got); i++ {
+		v.Duplicates++
+		if !explained(got[i-1], got[i], kills) {
+			v.Unexplained = append(v.Unexplained, fmt.Sprintf("%s to %s: taken %s and again %s", got[i].ID, got[i].Recipient,
+				got[i-1].At.Format("15:04:05.000"), got[i].At.Format("15:04:05.000")))
+		}
+	}
+}
+
+// explained reports whether a kill fell between the sink's 250 to the first
+// copy, give or take what was on its way, and the second copy.
+func explained(first, second Arrival, kills []time.Time) bool {
+	for _, k := range kills {
+		if k.After(first.Begun) && k.Before(second.At) && k.Sub(first.At) < Explain {
+			return true
+		}
+	}
+	return false
+}
+
+func contains(all []string, one string) bool {
+	for _, a := range all {
+		if strings.EqualFold(a, one) {
+			return true
+		}
+	}
+	return false
+}
