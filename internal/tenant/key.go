@@ -3,9 +3,6 @@ package tenant
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"strings"
-
-	"golang.org/x/text/unicode/norm"
 
 	"github.com/postern-mail/postern/internal/smtp"
 )
@@ -18,15 +15,28 @@ const maxFolded = 256
 // attribute and a column on a terminal.
 const maxKey = 200
 
-// foldPath writes the match form of p's halves into the spaces given and
-// returns them. ok is false when p is too long to match anything.
+// foldPath returns the match form of p's halves: smtp.LocalKey and
+// smtp.DomainKey. They lie in the spaces given when p is ASCII, so that
+// nothing is allocated. ok is false when p can match nothing.
 func foldPath(localSpace, domainSpace *[maxFolded]byte, p smtp.Path) (local, domain []byte, ok bool) {
 	local, ok = foldASCII(localSpace, p.Local)
 	if !ok {
-		return nil, nil, false
+		local = []byte(smtp.LocalKey(p.Local))
 	}
 	domain, ok = foldASCII(domainSpace, p.Domain)
-	return local, domain, ok
+	if ok {
+		return local, trimRoot(domain), true
+	}
+	key, err := smtp.DomainKey(p.Domain)
+	return local, []byte(key), err == nil
+}
+
+// trimRoot cuts the root's dot, as smtp.DomainKey does.
+func trimRoot(domain []byte) []byte {
+	if n := len(domain); n > 0 && domain[n-1] == '.' {
+		return domain[:n-1]
+	}
+	return domain
 }
 
 // foldASCII writes s in lower case to space. ok is false when s is not ASCII
@@ -48,10 +58,8 @@ func foldASCII(space *[maxFolded]byte, s string) (folded []byte, ok bool) {
 	return space[:len(s)], true
 }
 
-// loginKey is the match form of a login: normal form C, lower case.
-func loginKey(login string) string {
-	return norm.NFC.String(strings.ToLower(norm.NFC.String(login)))
-}
+// loginKey is the match form of a login: that of a local-part.
+func loginKey(login string) string { return smtp.LocalKey(login) }
 
 // boundKey shortens a next hop's key to maxKey octets, with a hash that keeps
 // different ones apart.

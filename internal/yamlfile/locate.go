@@ -1,6 +1,8 @@
 package yamlfile
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"strconv"
 	"strings"
 
@@ -17,6 +19,9 @@ func (doc *Document) Explain(p Problem) Problem {
 			p.File = doc.name
 		}
 		return p
+	}
+	if p.See != "" {
+		p.Message += " (line " + strconv.Itoa(doc.Line(p.See)) + ")"
 	}
 	return doc.place(p, doc.find(p.Path))
 }
@@ -104,4 +109,10 @@ func child(node ast.Node, step string) ast.Node {
 		}
 	}
 	return nil
+}
+
+// Sum returns the SHA-256 of the file as it was read, in hexadecimal.
+func (doc *Document) Sum() string {
+	sum := sha256.Sum256(doc.src)
+	return hex.EncodeToString(sum[:])
 }

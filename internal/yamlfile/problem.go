@@ -24,7 +24,8 @@ type Problem struct {
 	Column  int    `json:"column,omitempty"` // from 1, in characters
 	Path    string `json:"path,omitempty"`   // "tenants[0].id"; "" is the whole file
 	Message string `json:"message"`
-	Excerpt string `json:"-"` // the source line with a caret below, secrets hidden
+	See     string `json:"see,omitempty"` // path of another place that has to do with it; Explain adds its line to Message
+	Excerpt string `json:"-"`             // the source line with a caret below, secrets hidden
 }
 
 // Short returns the problem on one line: file:line:column: path: message.
