@@ -28,7 +28,7 @@ func parseArmed(s string) map[string]*atomic.Int64 {
 		return m
 	}
 	known := map[string]bool{}
-	for _, n := range FailPoints {
+	for _, n := range FailPoints() {
 		known[n] = true
 	}
 	for _, part := range strings.Split(s, ",") {
