@@ -1,0 +1,141 @@
+package drill
+
+import (
+	"context"
+	"time"
+
+	"github.com/postern-mail/postern/internal/drill/oracle"
+	"github.com/postern-mail/postern/internal/telemetry"
+)
+
+// rate is that of S5: 200 messages a second.
+const rate = 200
+
+// killAtRandom kills the node at random moments under load and starts it again.
+func killAtRandom(ctx context.Context, s *stage) error {
+	w, err := newWorld(s, worldConfig{yaml: quickRetry})
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	if err := w.node.Start(ctx); err != nil {
+		return err
+	}
+	stop := inBackground(ctx, &oracle.Load{Addr: w.node.SMTP, Sessions: 24, PerSecond: rate, Seed: s.seed, Make: w.mixed(100), Log: &w.log})
+	kills := s.pick(8, 1000)
+	slowest := time.Duration(0)
+	for range kills {
+		if err := pause(ctx, 100*time.Millisecond+time.Duration(s.rng.Int64N(int64(1400*time.Millisecond)))); err != nil {
+			stop()
+			return err
+		}
+		if err := w.kill(); err != nil {
+			stop()
+			return err
+		}
+		begin := time.Now()
+		if err := w.node.Start(ctx); err != nil {
+			stop()
+			s.finding("after kill %d: %v", len(w.kills), err)
+			return nil
+		}
+		slowest = max(slowest, time.Since(begin))
+	}
+	stop()
+	if err := w.settle(ctx, 20*time.Second); err != nil {
+		return err
+	}
+	s.fact("kills", "%d, slowest start %d ms", len(w.kills), slowest.Milliseconds())
+	v := w.judge()
+	w.duplicatesAtMost(v, 0.1, s.pick(2, 0))
+	w.panics()
+	if s.part.weakness != "" {
+		return nil // its accounting is of no interest
+	}
+	return w.audit(ctx, v)
+}
+
+// rarePoints are passed a few times a run, not with every message.
+var rarePoints = map[string]bool{
+	"spool.segment.prepared": true, "spool.segment.rolled": true, "spool.segment.recycled": true,
+	"spool.checkpoint.before-write": true, "spool.checkpoint.before-rename": true, "spool.checkpoint.after-rename": true,
+	"spool.copy-forward.half": true, "spool.draft.created": true, "spool.draft.synced": true, "spool.draft.removed": true,
+	"spool.event.before-append": true, "spool.event.before-sync": true,
+	"bounce.before-commit": true, "bounce.after-commit": true,
+}
+
+// killAtPoints arms one fail point after the other on one data directory: the
+// start that recovers from one kill runs into the next.
+func killAtPoints(ctx context.Context, s *stage) error {
+	w, err := newWorld(s, worldConfig{yaml: smallSegments, trusted: true, sink: oracle.SinkConfig{Rcpt: moody}})
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	load := &oracle.Load{Addr: w.node.SMTP, Sessions: 16, PerSecond: rate, Seed: s.seed, Make: w.moody(), Log: &w.log, PerConnection: 10}
+	stop := inBackground(ctx, load)
+	reached := 0
+	for _, name := range telemetry.FailPoints() {
+		for range s.pick(1, 50) {
+			ok, err := w.killAt(ctx, name)
+			if err != nil {
+				stop()
+				return err
+			}
+			if !ok {
+				s.finding("fail point %s was not reached within %s", name, pointPatience)
+				break
+			}
+			reached++
+		}
+	}
+	w.node.Env = s.env()
+	if err := w.node.Start(ctx); err != nil {
+		stop()
+		s.finding("after the last kill: %v", err)
+		return nil
+	}
+	stop()
+	if err := w.settle(ctx, 30*time.Second); err != nil {
+		return err
+	}
+	s.fact("kills", "%d at %d fail points", reached, len(telemetry.FailPoints()))
+	v := w.judge()
+	// A kill between the next hop's 250 and the record of it is a duplicate by
+	// construction: one for each such kill, and for others on their way then.
+	w.duplicatesAtMost(v, 0.1, 3*len(w.kills))
+	w.panics()
+	return w.audit(ctx, v)
+}
+
+// pointPatience bounds the wait for one fail point: chosen.
+const pointPatience = 15 * time.Second
+
+// killAt starts the node with the point armed and waits for its end.
+func (w *world) killAt(ctx context.Context, name string) (bool, error) {
+	passage := 1 + w.rng.IntN(20)
+	if rarePoints[name] {
+		passage = 1
+	}
+	if w.node.Running() {
+		if err := w.kill(); err != nil {
+			return false, err
+		}
+	}
+	w.node.Env = w.env("POSTERN_FAILPOINT=" + name + ":" + itoa(passage))
+	if err := w.node.Launch(); err != nil {
+		return false, err
+	}
+	return w.killedItself(ctx, pointPatience), ctx.Err()
+}
+
+// pause waits unless ctx ends: the moment of a kill is the drill's input, not
+// a wait for a fact.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
