@@ -60,6 +60,7 @@ func Catalogue() []CatalogueEntry {
 		{"AuthUnknownMechanism", AuthUnknownMechanism()},
 		{"AuthCancelled", AuthCancelled()},
 		{"AuthMalformed", AuthMalformed()},
+		{"AuthLineTooLong", AuthLineTooLong()},
 		{"AuthAlready", AuthAlready()},
 		{"AuthTooManyFailures", AuthTooManyFailures()},
 		{"XClientDenied", XClientDenied()},

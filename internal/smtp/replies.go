@@ -266,6 +266,11 @@ func AuthMalformed() Reply {
 	return reply(501, 5, 5, 2, "Can't decode the response")
 }
 
+// AuthLineTooLong answers a response beyond the bound (RFC 4954 section 6).
+func AuthLineTooLong() Reply {
+	return closing(500, 5, 5, 6, "Authentication exchange line too long")
+}
+
 // AuthAlready answers a second AUTH (RFC 4954 section 4).
 func AuthAlready() Reply {
 	return reply(503, 5, 5, 1, "Authenticated already")

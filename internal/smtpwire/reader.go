@@ -139,7 +139,7 @@ func (r *Reader) takeLine(lf, limit int) ([]byte, error) {
 func (r *Reader) fill() error {
 	if r.r == r.w {
 		r.r, r.w = 0, 0
-	} else if r.r > 0 && r.w == len(r.buf) {
+	} else if r.r > 0 && len(r.buf)-r.w < len(r.buf)/8 {
 		r.w = copy(r.buf, r.buf[r.r:r.w])
 		r.r = 0
 	}
@@ -195,3 +195,18 @@ func (r *Reader) Skip(n int64) (left int64, err error) {
 	r.r += k
 	return n - int64(k), nil
 }
+
+// Peek returns the next n octets, at most CommandBuffer, without consuming
+// them. It reads until they are there. They are valid until the next call.
+func (r *Reader) Peek(n int) ([]byte, error) {
+	n = min(n, CommandBuffer)
+	for r.w-r.r < n {
+		if err := r.fill(); err != nil {
+			return nil, err
+		}
+	}
+	return r.buf[r.r : r.r+n], nil
+}
+
+// Consume drops n octets that were peeked at.
+func (r *Reader) Consume(n int) { r.r += min(n, r.w-r.r) }

@@ -1,0 +1,2 @@
+// Package smtpserver speaks the server's half of SMTP.
+package smtpserver
