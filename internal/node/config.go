@@ -31,6 +31,7 @@ type Listen struct {
 	SubmissionProxied []Address `yaml:"submission_proxied" doc:"The same, behind a balancer that sends a PROXY protocol header."`
 	HTTP              []Address `yaml:"http" default:"127.0.0.1:8080" doc:"/healthz and /readyz."`
 	Metrics           []Address `yaml:"metrics" default:"127.0.0.1:9090" doc:"/metrics for Prometheus. Not for strangers."`
+	Demo              []Address `yaml:"demo" default:"127.0.0.1:2526" doc:"The sample customer's server of serve --demo, one address. Unused without it."`
 }
 
 // TLS names the files of the certificate.
