@@ -233,6 +233,18 @@ func (w *world) auditUntilIdle(ctx context.Context) (*control.AuditReport, error
 	}
 }
 
+// ask runs a postern command with --json and decodes what it prints.
+func (w *world) ask(ctx context.Context, into any, args ...string) error {
+	out, err := w.node.Command(ctx, append(args, "--json")...)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(out, into); err != nil {
+		return fmt.Errorf("postern %s --json: %w: %.200s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
 func (w *world) runAudit(ctx context.Context, args ...string) (*control.AuditReport, error) {
 	out, err := w.node.Command(ctx, append([]string{"audit", "--json"}, args...)...)
 	var r control.AuditReport

@@ -65,7 +65,15 @@ func Dial(ctx context.Context, addr string) (*Client, error) {
 
 // DialBare connects and reads nothing.
 func DialBare(ctx context.Context, addr string) (*Client, error) {
+	return DialBareFrom(ctx, addr, nil)
+}
+
+// DialBareFrom is DialBare from a local address, nil for any.
+func DialBareFrom(ctx context.Context, addr string, from net.IP) (*Client, error) {
 	d := net.Dialer{Timeout: 10 * time.Second}
+	if from != nil {
+		d.LocalAddr = &net.TCPAddr{IP: from}
+	}
 	conn, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
