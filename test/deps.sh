@@ -13,6 +13,10 @@ command -v strace >/dev/null || need+=(strace)
 command -v openssl >/dev/null || need+=(openssl)
 command -v unbound >/dev/null || need+=(unbound)
 exim=$dest/exim/usr/sbin/exim4
+# Unpacked, Exim has no package script that makes the user it was built for.
+if ! id Debian-exim >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
+  useradd --system --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin Debian-exim
+fi
 if [ ${#need[@]} -eq 0 ] && [ -x "$exim" ]; then exit 0; fi
 command -v apt-get >/dev/null || { echo "missing: ${need[*]} exim4 (no apt-get here: install them by hand)" >&2; exit 1; }
 export DEBIAN_FRONTEND=noninteractive

@@ -35,3 +35,16 @@ func FreePort() (int, error) {
 
 // Loopback is 127.0.0.1 with the port.
 func Loopback(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
+
+// PortOf is the port of an address that Loopback made; 0 for others.
+func PortOf(addr string) int {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return 0
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return 0
+	}
+	return n
+}
