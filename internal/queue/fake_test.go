@@ -298,6 +298,8 @@ func (n *fakeNet) end(t try) {
 	}
 }
 
+func (n *fakeNet) set(f func()) { n.mu.Lock(); f(); n.mu.Unlock() }
+
 func (n *fakeNet) seen() []try {
 	n.mu.Lock()
 	defer n.mu.Unlock()

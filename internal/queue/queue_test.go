@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -109,10 +110,10 @@ func TestALaneKeepsItsConnectionWhileMailComes(t *testing.T) {
 
 func TestANextHopThatIsDownIsProbedWithOneMessageAtATime(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, r *rig) {
-		down := true
+		var up atomic.Bool
 		r.net.took = time.Second
 		r.net.answer = func(t try, _ *envelope.Envelope) []envelope.Outcome {
-			if down {
+			if !up.Load() {
 				return all(t, envelope.AdviceDefer, cause.ConnectTimeout)
 			}
 			return all(t, envelope.AdviceDelivered, cause.None)
@@ -135,8 +136,8 @@ func TestANextHopThatIsDownIsProbedWithOneMessageAtATime(t *testing.T) {
 		if len(s.Hops) != 1 || s.Hops[0].Down.IsZero() || s.Hops[0].Ready < 190 || s.Hops[0].Cause != word(cause.ConnectTimeout) {
 			t.Errorf("summary %+v", s)
 		}
-		down = false
-		r.net.mostHop["b.test"] = 0
+		up.Store(true)
+		r.net.set(func() { r.net.mostHop["b.test"] = 0 })
 		r.after(16 * time.Minute)
 		if s := r.Summary(); s.Ready != 0 || s.Active != 0 {
 			t.Errorf("after the next hop came up: %+v", s)
@@ -181,7 +182,8 @@ func TestANextHopThatComesUpIsGivenLanesStepByStep(t *testing.T) {
 }
 
 func TestMailForADeadNextHopExpiresWithoutAttempts(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, r *rig) {
+	hourly := func(c *Config, _ *rig) { c.ScanInterval = time.Hour }
+	inBubble(t, hourly, func(t *testing.T, r *rig) {
 		r.net.answer = func(t try, _ *envelope.Envelope) []envelope.Outcome {
 			return all(t, envelope.AdviceDefer, cause.ConnectTimeout)
 		}
@@ -372,11 +374,12 @@ func TestAMessageWithTwoNextHopsGoesToBothAtOnce(t *testing.T) {
 }
 
 func TestAChangedRouteIsFollowedAtTheNextAttempt(t *testing.T) {
-	to := "old"
+	var to atomic.Value
+	to.Store("old")
 	inBubble(t, func(c *Config, _ *rig) {
 		c.Route = func(_, domain string) tenant.NextHop {
 			if domain == "b.test" {
-				return tenant.NextHop{Key: to}
+				return tenant.NextHop{Key: to.Load().(string)}
 			}
 			return tenant.NextHop{Key: domain}
 		}
@@ -391,7 +394,7 @@ func TestAChangedRouteIsFollowedAtTheNextAttempt(t *testing.T) {
 		env := r.offer("b@b.test", "c@c.test")
 		r.after(time.Second)
 		r.wantState(env.ID, envelope.Queued, envelope.Delivered)
-		to = "new"
+		to.Store("new")
 		r.after(5 * time.Minute)
 		r.wantState(env.ID, envelope.Delivered, envelope.Delivered)
 		if n := r.numbers(); n.items != 0 {

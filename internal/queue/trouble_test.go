@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,10 +50,10 @@ func TestADeferralThatCantBeWrittenDoesNotHoldTheLane(t *testing.T) {
 }
 
 func TestAReportThatCantBeWrittenLeavesTheRefusedQueued(t *testing.T) {
-	fails := true
+	var mended atomic.Bool
 	inBubble(t, func(c *Config, r *rig) {
 		c.Report = func(ctx context.Context, _ *envelope.Envelope, ended []envelope.Change) error {
-			if fails {
+			if !mended.Load() {
 				return errDisk
 			}
 			return r.store.Apply(ctx, ended)
@@ -72,7 +73,7 @@ func TestAReportThatCantBeWrittenLeavesTheRefusedQueued(t *testing.T) {
 		r.Offer(env)
 		r.after(time.Second)
 		r.wantState(env.ID, envelope.Delivered, envelope.Queued)
-		fails = false
+		mended.Store(true)
 		r.after(10 * time.Minute)
 		r.wantState(env.ID, envelope.Delivered, envelope.Bounced)
 	})
@@ -180,9 +181,9 @@ func TestAWallThatWasSetBackDelaysMailByHoursNotYears(t *testing.T) {
 }
 
 func TestNothingExpiresAfterAWallJumpUntilItIsConfirmed(t *testing.T) {
-	var jump time.Duration
+	var jump atomic.Int64
 	inBubble(t, func(c *Config, _ *rig) {
-		c.Clock = func() time.Time { return time.Now().Add(jump).Round(0) }
+		c.Clock = func() time.Time { return time.Now().Add(time.Duration(jump.Load())).Round(0) }
 	}, func(t *testing.T, r *rig) {
 		r.net.answer = func(t try, _ *envelope.Envelope) []envelope.Outcome {
 			if t.hop == "dead.test" {
@@ -194,21 +195,21 @@ func TestNothingExpiresAfterAWallJumpUntilItIsConfirmed(t *testing.T) {
 		a, b := r.offer("b@b.test"), r.offer("d@dead.test")
 		c := r.offer("d@dead.test")
 		r.after(time.Minute)
-		jump = 10 * 365 * 24 * time.Hour
+		jump.Store(int64(10 * 365 * 24 * time.Hour))
 		r.after(24 * time.Hour)
 		r.wantState(a.ID, envelope.Queued)
 		r.wantState(b.ID, envelope.Queued)
 		r.wantState(c.ID, envelope.Queued)
-		if d, jumped := r.ClockJump(); !jumped || d != jump {
+		if d, jumped := r.ClockJump(); !jumped || d != time.Duration(jump.Load()) {
 			t.Errorf("jump %v %v", d, jumped)
 		}
-		jump = 30 * time.Minute // set right again, nearly: believed
+		jump.Store(int64(30 * time.Minute)) // set right again, nearly: believed
 		r.after(time.Hour)
 		if _, jumped := r.ClockJump(); jumped {
 			t.Error("a clock that came back is not believed")
 		}
 		r.wantState(a.ID, envelope.Queued)
-		jump = 10 * 365 * 24 * time.Hour
+		jump.Store(int64(10 * 365 * 24 * time.Hour))
 		r.after(time.Hour)
 		r.ConfirmClock()
 		r.after(5 * time.Hour)
@@ -342,7 +343,9 @@ func TestEveryRecipientEndsOnce(t *testing.T) {
 		lanes := rapid.IntRange(1, 8).Draw(rt, "lanes")
 		seed := rapid.Uint64().Draw(rt, "seed")
 		messages := rapid.SliceOfN(rapid.SliceOfN(rapid.IntRange(0, 5), 1, 6), 1, 30).Draw(rt, "messages")
-		inBubble(t, func(c *Config, _ *rig) { c.MaxLanes, c.MaxPerHop = lanes, 3 }, func(t *testing.T, r *rig) {
+		inBubble(t, func(c *Config, _ *rig) {
+			c.MaxLanes, c.MaxPerHop, c.ScanInterval, c.SweepInterval = lanes, 3, time.Hour, time.Hour
+		}, func(t *testing.T, r *rig) {
 			rnd := seed
 			draw := func(n uint64) uint64 { rnd = rnd*6364136223846793005 + 1442695040888963407; return (rnd >> 33) % n }
 			r.net.took = time.Second
