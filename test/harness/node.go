@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"strings"
@@ -76,5 +77,24 @@ func JSON(t testing.TB, n *rig.Node, into any, args ...string) {
 	}
 	if err := json.Unmarshal(out, into); err != nil {
 		t.Fatalf("postern %s --json: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// JSONItems runs a command that lists with --json and decodes its lines, one
+// item each.
+func JSONItems[T any](t testing.TB, n *rig.Node, into *[]T, args ...string) {
+	t.Helper()
+	out, err := n.Command(Context(t), append(args, "--json")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	*into = (*into)[:0]
+	d := json.NewDecoder(bytes.NewReader(out))
+	for d.More() {
+		var one T
+		if err := d.Decode(&one); err != nil {
+			t.Fatalf("postern %s --json: %v\n%s", strings.Join(args, " "), err, out)
+		}
+		*into = append(*into, one)
 	}
 }
