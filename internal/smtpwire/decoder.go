@@ -143,7 +143,7 @@ func (d *Decoder) resolveCR(data []byte) error {
 func (d *Decoder) bare(err error) error {
 	switch {
 	case d.rd.newlines == Normalise:
-		d.newline, d.start = true, false
+		d.newline, d.start = true, d.chunked // in chunks a dot is only a dot
 		return nil
 	case d.rd.newlines == Lenient && err == ErrBareLF:
 		d.newline, d.start = true, true
@@ -257,6 +257,9 @@ func (s *scanner) bareNewline(lf, cr int) error {
 		at, err = cr, ErrBareCR
 	}
 	s.take(at)
+	if s.d.line > s.d.maxLine {
+		return ErrLineTooLong
+	}
 	s.flush()
 	s.pos++ // the newline itself, for which a CRLF is given out
 	s.keep = s.pos
