@@ -2,6 +2,7 @@ package drill
 
 import (
 	"context"
+	"path/filepath"
 	"time"
 
 	"github.com/postern-mail/postern/internal/drill/oracle"
@@ -24,7 +25,10 @@ func killAtRandom(ctx context.Context, s *stage) error {
 	stop := inBackground(ctx, &oracle.Load{Addr: w.node.SMTP, Sessions: 24, PerSecond: rate, Seed: s.seed, Make: w.mixed(100), Log: &w.log})
 	kills := s.pick(8, 1000)
 	slowest := time.Duration(0)
-	for range kills {
+	for i := range kills {
+		// Every second time the disk is slow, so that the kill falls into a write
+		// or a sync and not between them.
+		slow := w.slowDisk(ctx, i%2 == 1)
 		if err := pause(ctx, 100*time.Millisecond+time.Duration(s.rng.Int64N(int64(1400*time.Millisecond)))); err != nil {
 			stop()
 			return err
@@ -33,6 +37,7 @@ func killAtRandom(ctx context.Context, s *stage) error {
 			stop()
 			return err
 		}
+		slow()
 		begin := time.Now()
 		if err := w.node.Start(ctx); err != nil {
 			stop()
@@ -53,6 +58,21 @@ func killAtRandom(ctx context.Context, s *stage) error {
 		return nil // its accounting is of no interest
 	}
 	return w.audit(ctx, v)
+}
+
+// slowDisk makes every write and sync of the node take 20 ms longer, where
+// strace is at hand, until the returned function is called.
+func (w *world) slowDisk(ctx context.Context, wanted bool) (end func()) {
+	if !wanted || !haveStrace() {
+		return func() {}
+	}
+	calls := "pwrite64,fdatasync,fsync"
+	t, err := attach(ctx, w.node.PID(), filepath.Join(w.dir, "slow"), "-e", "trace="+calls, "-e", "inject="+calls+":delay_enter=20000", "-e", "signal=none")
+	if err != nil {
+		w.say("the disk stays fast: %v", err)
+		return func() {}
+	}
+	return t.detach
 }
 
 // rarePoints are passed a few times a run, not with every message.
