@@ -125,7 +125,7 @@ func fits(content []byte) bool {
 			}
 			line = 0
 		case c == '\r':
-			if i+1 < len(content) && content[i+1] != '\n' {
+			if i+1 == len(content) || content[i+1] != '\n' {
 				return false
 			}
 		case c == 0:

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/postern-mail/postern/internal/cause"
+	"github.com/postern-mail/postern/internal/smtp"
 )
 
 // textWidth is where the text for people is wrapped, in characters.
@@ -83,7 +84,7 @@ func (b *builder) tellOne(out *bytes.Buffer, r *Recipient) {
 		}
 		wrap(out, "    ", what)
 		if !r.Reply.IsZero() {
-			reply := safe(r.Reply.String(), true)
+			reply := safe(words(r.Reply), true)
 			wrap(out, "    ", "The other server's words: "+reply[:cutAt(reply, min(len(reply), 500))])
 		}
 		if r.Action == Failed {
@@ -93,6 +94,11 @@ func (b *builder) tellOne(out *bytes.Buffer, r *Recipient) {
 		}
 	}
 	out.WriteString("\r\n")
+}
+
+// words is a reply as running text.
+func words(r smtp.Reply) string {
+	return strings.Join(append([]string{strconv.Itoa(r.Code), r.Enhanced.String()}, r.Text...), " ")
 }
 
 // differs returns the address that the sender wrote, when it is another one.
