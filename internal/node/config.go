@@ -66,13 +66,16 @@ type Relay struct {
 
 // Spool sizes the durable log.
 type Spool struct {
-	Segment         Size     `yaml:"segment" default:"64MiB" min:"1MiB" max:"1GiB" doc:"Size of a log segment; a multiple of 4 KiB."`
-	InlineMax       Size     `yaml:"inline_max" default:"256KiB" min:"4KiB" max:"16MiB" doc:"Content up to this size lies in the log, larger content in a file of its own. At most a quarter of segment."`
-	EventLogMax     Size     `yaml:"event_log_max" default:"8GiB" min:"16MiB" max:"16TiB" doc:"Bound of the event log, from which trace answers. The oldest part is shed above it."`
-	MinFree         Size     `yaml:"min_free" default:"256MiB" min:"0B" max:"16TiB" doc:"Free space below which mail is refused before DATA (452)."`
-	MinFreeInodes   int      `yaml:"min_free_inodes" default:"1000" min:"0" max:"1000000000" doc:"The same for inodes."`
-	Ballast         Size     `yaml:"ballast" default:"128MiB" min:"0B" max:"1TiB" doc:"Size of a file that is given up when the disk is full, so that mail can still be finished."`
-	FinishSyncDelay Duration `yaml:"finish_sync_delay" default:"20ms" min:"0s" max:"10s" doc:"Longest time that a delivery is noted without a sync. A crash within it may deliver a message twice, never lose one."`
+	Segment          Size     `yaml:"segment" default:"64MiB" min:"1MiB" max:"1GiB" doc:"Size of a log segment; a multiple of 4 KiB."`
+	InlineMax        Size     `yaml:"inline_max" default:"256KiB" min:"4KiB" max:"16MiB" doc:"Content up to this size lies in the log, larger content in a file of its own. At most a quarter of segment."`
+	EventLogMax      Size     `yaml:"event_log_max" default:"8GiB" min:"16MiB" max:"16TiB" doc:"Bound of the event log, from which trace answers. The oldest part is shed above it."`
+	MinFree          Size     `yaml:"min_free" default:"256MiB" min:"0B" max:"16TiB" doc:"Free space below which mail is refused before DATA (452)."`
+	MinFreeInodes    int      `yaml:"min_free_inodes" default:"1000" min:"0" max:"1000000000" doc:"The same for inodes."`
+	Ballast          Size     `yaml:"ballast" default:"128MiB" min:"0B" max:"1TiB" doc:"Size of a file that is given up when the disk is full, so that mail can still be finished."`
+	FinishSyncDelay  Duration `yaml:"finish_sync_delay" default:"20ms" min:"0s" max:"10s" doc:"Longest time that a delivery is noted without a sync. A crash within it may deliver a message twice, never lose one."`
+	CheckpointEvery  Duration `yaml:"checkpoint_every" default:"60s" min:"1s" max:"1h" doc:"Time between two checkpoints while mail comes. A start reads the log behind the last but one."`
+	CheckpointOctets Size     `yaml:"checkpoint_octets" default:"128MiB" min:"1MiB" max:"64GiB" doc:"A checkpoint is also made when so much log was written since the last."`
+	CopyForwardAfter Duration `yaml:"copy_forward_after" default:"10m" min:"1s" max:"1d" doc:"Age at which a segment that is mostly finished mail is freed, by copying forward what still waits in it."`
 }
 
 // DNS names the servers to ask.
