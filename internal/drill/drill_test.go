@@ -21,6 +21,7 @@ func TestD22AbuseHolds(t *testing.T) { holds(t, "D22") }
 func holds(t *testing.T, name string) {
 	for _, p := range entry(t, name).Parts {
 		t.Run(p, func(t *testing.T) {
+			t.Parallel()
 			rep, err := drill.Judge(t.Context(), name, options(t, p, false))
 			if rep == nil || len(rep.Drills) != 1 || len(rep.Drills[0].Parts) != 1 {
 				t.Fatalf("nothing was run: %v", err)
@@ -40,6 +41,7 @@ func TestEveryControlArmFails(t *testing.T) {
 	for _, e := range drill.List() {
 		for _, arm := range e.Control {
 			t.Run(e.Name+" "+arm, func(t *testing.T) {
+				t.Parallel()
 				rep, err := drill.Judge(t.Context(), e.Name, options(t, arm, true))
 				if rep != nil && len(rep.Drills) == 1 && len(rep.Drills[0].Parts) == 1 && rep.Drills[0].Parts[0].Skipped != "" {
 					t.Skip(rep.Drills[0].Parts[0].Skipped)

@@ -12,6 +12,9 @@ const (
   inline_max: 256KiB
   min_free: 1MiB
   ballast: 1MiB
+  checkpoint_every: 1s
+  checkpoint_octets: 1MiB
+  copy_forward_after: 1s
 `
 	smallDisk = quickRetry + `spool:
   segment: 4MiB
@@ -20,6 +23,8 @@ const (
   min_free_inodes: 10
   ballast: 4MiB
   event_log_max: 16MiB
+  checkpoint_every: 1s
+  checkpoint_octets: 4MiB
 `
 	abuseFile = quickRetry + `limits:
   connections_per_network: 2000

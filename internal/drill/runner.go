@@ -4,12 +4,14 @@ import (
 	"context"
 	cryptorand "crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/postern-mail/postern/internal/telemetry"
@@ -64,6 +66,7 @@ func newRunner(o Options) (*runner, error) {
 	if r.out == nil {
 		r.out = io.Discard
 	}
+	r.out = &lines{to: r.out}
 	switch r.size {
 	case "":
 		r.size = Short
@@ -100,17 +103,47 @@ func (r *runner) runScenario(ctx context.Context, s scenario) (*Result, error) {
 		arm = ", control arms: each must FAIL"
 	}
 	fmt.Fprintf(r.out, "%s %s (seed %d, size %s%s)\n", s.Name, s.Title, r.seed, r.size, arm)
+	var picked []part
 	for _, p := range s.parts {
-		if (p.weakness != "") != r.control || (len(r.only) > 0 && !slices.Contains(r.only, p.name)) {
-			continue
-		}
-		pr, err := r.runPart(ctx, s, p)
-		res.Parts = append(res.Parts, pr)
-		if err != nil {
-			return res, fmt.Errorf("%s %s: %w", s.Name, p.name, err)
+		if (p.weakness != "") == r.control && (len(r.only) == 0 || slices.Contains(r.only, p.name)) {
+			picked = append(picked, p)
 		}
 	}
-	return res, nil
+	// A short run judges only correctness, so its parts, each with a node of its
+	// own, may share the machine. A full one measures and runs them one by one.
+	at := make(chan struct{}, 1)
+	if r.size == Short {
+		at = make(chan struct{}, partsAtOnce)
+	}
+	res.Parts = make([]*PartResult, len(picked))
+	errs := make([]error, len(picked))
+	var wg sync.WaitGroup
+	for i, p := range picked {
+		at <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-at }()
+			if res.Parts[i], errs[i] = r.runPart(ctx, s, p); errs[i] != nil {
+				errs[i] = fmt.Errorf("%s %s: %w", s.Name, p.name, errs[i])
+			}
+		})
+	}
+	wg.Wait()
+	return res, errors.Join(errs...)
+}
+
+// partsAtOnce bounds the parts of a short run that share the machine: chosen.
+const partsAtOnce = 4
+
+// lines lets parts that run at once write whole texts.
+type lines struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.to.Write(b)
 }
 
 // runPart runs one part in a directory of its own, which stays on disk only
