@@ -106,7 +106,7 @@ func violations(band map[string]int, graph map[string][]string) []string {
 	return out
 }
 
-func TestNoPackageImportsUpOrSideways(t *testing.T) {
+func TestLayersAreImportedDownwardsOnly(t *testing.T) {
 	band, err := bands("LAYERS")
 	if err != nil {
 		t.Fatal(err)
@@ -125,7 +125,7 @@ func TestNoPackageImportsUpOrSideways(t *testing.T) {
 	}
 }
 
-func TestTheLayersTestBites(t *testing.T) {
+func TestLayersAreCheckedByATestThatBites(t *testing.T) {
 	t.Run("on a fabricated graph", func(t *testing.T) {
 		in := func(s string) string { return module + "/internal/" + s }
 		got := violations(map[string]int{"smtp": 10, "cause": 10, "spool": 40}, map[string][]string{

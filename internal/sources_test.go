@@ -63,7 +63,7 @@ func listed(text []byte) map[string]bool {
 	return m
 }
 
-func TestEveryCitedRFCIsInTheList(t *testing.T) {
+func TestCitedRFCsAreListed(t *testing.T) {
 	text, err := os.ReadFile("../docs/RFCS.md")
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func TestEveryCitedRFCIsInTheList(t *testing.T) {
 	}
 }
 
-func TestTheRFCTestBites(t *testing.T) {
+func TestCitedRFCsAreCheckedByATestThatBites(t *testing.T) {
 	known := listed([]byte("# RFCs 9999\n\n| RFC | status |\n|---|---|\n| 5321 | yes |\n| [RFC 3461](x) | partial |\n"))
 	if len(known) != 2 || !known["5321"] || !known["3461"] {
 		t.Errorf("listed %v", known)

@@ -7,9 +7,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// version is set by the linker:
-// -ldflags "-X github.com/postern-mail/postern/internal/telemetry.version=1.2.3".
-var version string
+// Version is set by the linker and never by code:
+// -ldflags "-X github.com/postern-mail/postern/internal/telemetry.Version=1.2.3".
+var Version string
 
 // BuildInfo says what this program was built from. Fields that are not known
 // are empty.
@@ -24,7 +24,7 @@ type BuildInfo struct {
 
 // Build returns what this program was built from.
 func Build() BuildInfo {
-	b := BuildInfo{Version: version, Drill: DrillBuild}
+	b := BuildInfo{Version: Version, Drill: DrillBuild}
 	info, ok := debug.ReadBuildInfo()
 	if ok {
 		b.Go = info.GoVersion
