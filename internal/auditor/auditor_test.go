@@ -398,7 +398,7 @@ func TestWhatStrangersChoseDoesNotSteerATerminal(t *testing.T) {
 	main := newForgery("segment-00000001", 1, 77, 0, 1, own)
 	main.batch(accept(1, "t\x1b[2J", "exa\nmple.test\x9b"))
 	main.batch()
-	if got := text(t, run(t, dirOf(t, main))); strings.ContainsAny(got, "\x1b\x9b") || !strings.Contains(got, "exa?mple.test?") {
+	if got := text(t, run(t, dirOf(t, main))); strings.Contains(got, "\x1b") || strings.Contains(got, "\x9b") || !strings.Contains(got, "exa?mple.test?") {
 		t.Errorf("text: %q", got)
 	}
 }

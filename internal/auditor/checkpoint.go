@@ -19,15 +19,14 @@ type checkpoint struct {
 
 // entry is a live message as a checkpoint has it.
 type entry struct {
-	tenant    string
-	kind      uint8
-	segment   uint64
-	offset    uint64
-	arrival   uint64
-	size      uint64
-	status    []status
-	domains   []string
-	confirmed bool // the log has it too
+	tenant  string
+	kind    uint8
+	segment uint64
+	offset  uint64
+	arrival uint64
+	size    uint64
+	status  []status
+	domains []string
 }
 
 // scar is a place that the spool knows to be damaged or torn.

@@ -485,8 +485,10 @@ func (a *account) line(tenant string, held int64) Tenant {
 }
 
 func (s *store) describe() Incarnation {
-	i := Incarnation{Name: s.inc.String(), Dir: s.dir, Adopted: s.aside || !s.counted, Segments: len(s.segments), EventFiles: len(s.events),
-		Synced: s.main.synced, Batch: s.main.last, Through: s.event.through}
+	i := Incarnation{
+		Name: s.inc.String(), Dir: s.dir, Adopted: s.aside || !s.counted, Segments: len(s.segments), EventFiles: len(s.events),
+		Synced: s.main.synced, Batch: s.main.last, Through: s.event.through,
+	}
 	if s.ck != nil {
 		i.Checkpoint = s.ck.number
 	}

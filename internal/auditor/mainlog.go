@@ -60,8 +60,10 @@ func (l *logReader) run(files []*logFile) {
 			known := b.header || b.trailer
 			whole := i == 0 || files[i-1].ok && files[i-1].number+1 == f.number
 			if fresh && known && whole && last > 0 && b.base > last {
-				l.s.hurt(Damage{File: f.rel, Offset: b.start, Batch: b.base,
-					What: fmt.Sprintf("batches %d to %d, before this file, are missing", last+1, b.base)})
+				l.s.hurt(Damage{
+					File: f.rel, Offset: b.start, Batch: b.base,
+					What: fmt.Sprintf("batches %d to %d, before this file, are missing", last+1, b.base),
+				})
 			}
 			fresh = fresh && !known
 			last = max(last, l.batch(f, w, b, last))
@@ -73,8 +75,10 @@ func (l *logReader) run(files []*logFile) {
 		w.close()
 	}
 	if n := len(files); n > 0 && last < l.sp.synced {
-		l.s.hurt(Damage{File: files[n-1].rel, Batch: l.sp.synced,
-			What: fmt.Sprintf("the %s ends with batch %d, but %d was synced", l.what, last, l.sp.synced)})
+		l.s.hurt(Damage{
+			File: files[n-1].rel, Batch: l.sp.synced,
+			What: fmt.Sprintf("the %s ends with batch %d, but %d was synced", l.what, last, l.sp.synced),
+		})
 	}
 	l.sp.last = last
 }
@@ -199,8 +203,10 @@ func (s *store) cross() {
 	for id, e := range s.ck.entries {
 		m := s.msgs[id]
 		if m == nil {
-			m = &message{store: s, entry: e, tenant: e.tenant, kind: e.kind, size: e.size, arrival: int64(e.arrival),
-				batch: s.ck.batch, touched: s.ck.batch, main: true}
+			m = &message{
+				store: s, entry: e, tenant: e.tenant, kind: e.kind, size: e.size, arrival: int64(e.arrival),
+				batch: s.ck.batch, touched: s.ck.batch, main: true,
+			}
 			s.msgs[id] = m
 		} else if !sameStates(m.status, e.status) {
 			rep.differ(id, e.tenant, "checkpoint and main log differ: "+states(e.status)+" and "+states(m.status))

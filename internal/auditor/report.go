@@ -115,8 +115,10 @@ type Difference struct {
 
 // newReport makes a report whose lists are empty and not null in JSON.
 func newReport(dir string, limit int) *Report {
-	return &Report{Dir: dir, limit: limit, Incarnations: []Incarnation{}, Ledger: []Tenant{}, Live: []Message{}, Lost: []Message{},
-		Damage: []Damage{}, Torn: []Damage{}, Drafts: []Draft{}, Differences: []Difference{}}
+	return &Report{
+		Dir: dir, limit: limit, Incarnations: []Incarnation{}, Ledger: []Tenant{}, Live: []Message{}, Lost: []Message{},
+		Damage: []Damage{}, Torn: []Damage{}, Drafts: []Draft{}, Differences: []Difference{},
+	}
 }
 
 func (r *Report) damage(d Damage) {

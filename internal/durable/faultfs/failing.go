@@ -34,8 +34,10 @@ const (
 
 // String returns the call's name.
 func (op Op) String() string {
-	names := [numOps]string{"open", "create", "rename", "remove", "mkdirall", "readdir", "syncdir", "space", "lock",
-		"read", "write", "sync", "truncate", "allocate", "discard"}
+	names := [numOps]string{
+		"open", "create", "rename", "remove", "mkdirall", "readdir", "syncdir", "space", "lock",
+		"read", "write", "sync", "truncate", "allocate", "discard",
+	}
 	if op < 0 || op >= numOps {
 		return "unknown"
 	}
@@ -92,6 +94,7 @@ func (s *failingFS) file(op Op, name string, open func(string) (durable.File, er
 }
 
 func (s *failingFS) Open(name string) (durable.File, error) { return s.file(Open, name, s.under.Open) }
+
 func (s *failingFS) OpenReadWrite(name string) (durable.File, error) {
 	return s.file(Open, name, s.under.OpenReadWrite)
 }
