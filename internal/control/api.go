@@ -248,11 +248,14 @@ type TenantLedger struct {
 	Discarded     int64  `json:"discarded"`
 	Deleted       int64  `json:"deleted"`
 	Held          int64  `json:"held"` // live in the spool, queued ones included
+	// Lost is what the spool itself knows and has named as lost to damage.
+	Lost int64 `json:"lost"`
 }
 
-// Difference is sources less terminal and held; 0 when it balances.
+// Difference is sources less terminal, held and what is known to be lost; 0
+// when it balances.
 func (l TenantLedger) Difference() int64 {
-	return l.Accepted + l.Generated - l.Delivered - l.Bounced - l.DSNSuppressed - l.Discarded - l.Deleted - l.Held
+	return l.Accepted + l.Generated - l.Delivered - l.Bounced - l.DSNSuppressed - l.Discarded - l.Deleted - l.Held - l.Lost
 }
 
 // AuditProblem is one difference or damage, named.

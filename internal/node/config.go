@@ -106,8 +106,8 @@ type Limits struct {
 	DNSCache     int `yaml:"dns_cache" default:"20000" min:"100" max:"10000000" doc:"Answers kept from name servers."`
 
 	PasswordChecks  int      `yaml:"password_checks" default:"2" min:"1" max:"64" doc:"Passwords hashed at once. Each takes up to 64 MiB of memory and some 40 ms of a core."`
-	PasswordWaiting int      `yaml:"password_waiting" default:"64" min:"0" max:"10000" doc:"Logins that may wait for that; others hear 454."`
-	PasswordCache   Duration `yaml:"password_cache" default:"5m" min:"0s" max:"1d" doc:"How long a login that succeeded is remembered (as a keyed hash, in memory); 0s: not at all."`
+	PasswordWaiting int      `yaml:"password_waiting" default:"64" min:"1" max:"10000" doc:"Logins that may wait for that; others hear 454."`
+	PasswordCache   Duration `yaml:"password_cache" default:"5m" min:"1s" max:"1d" doc:"How long a login that succeeded is remembered, as a keyed hash in memory; a reload forgets all."`
 
 	ControlRequests int `yaml:"control_requests" default:"16" min:"2" max:"1000" doc:"Requests on the control socket at once."`
 
