@@ -54,6 +54,7 @@ func (q *Queue) attempt(l *lane, j *job) (res result) {
 		return q.unclaimable(j)
 	}
 	defer q.claims.give(q.cfg.Store, j.id)
+	l.delivered = false
 	defer func() {
 		if p := recover(); p != nil {
 			res = q.afterPanic(l, j, p)
@@ -70,6 +71,9 @@ func (q *Queue) attempt(l *lane, j *job) (res result) {
 		return q.unreadable(j, err)
 	}
 	began := q.cfg.Clock()
+	if l.out == nil {
+		l.out = q.cfg.Transport.Lane(l.hop.route)
+	}
 	outcomes := q.deliver(l, j, content)
 	if err := content.Close(); err != nil {
 		q.sayClose(j.id, err)

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -119,5 +120,50 @@ func benchmark(b *testing.B, took time.Duration) {
 	b.ReportMetric(float64(opened.Load()), "lanes")
 	if err := q.Stop(context.Background()); err != nil {
 		b.Fatal(err)
+	}
+}
+
+// manyStore holds n live messages to a thousand domains, none of them due.
+type manyStore struct {
+	thinStore
+	n   uint64
+	due time.Time
+}
+
+func (s *manyStore) Live(yield func(Entry) bool) {
+	var domains [1000]string
+	for i := range domains {
+		domains[i] = fmt.Sprintf("d%d.test", i)
+	}
+	rcpts := []EntryRecipient{{Status: envelope.Status{State: envelope.Queued, Attempts: 3, Cause: cause.PeerRcpt4xx}}}
+	for i := range s.n {
+		rcpts[0].Domain = domains[i%1000]
+		rcpts[0].NextAttempt = s.due.Add(time.Duration(i*7919%s.n) * time.Millisecond)
+		e := Entry{ID: envelope.NewID(envelope.Incarnation{1}, i), Tenant: "t", Arrival: s.due, Size: 5000, Recipients: rcpts}
+		if !yield(e) {
+			return
+		}
+	}
+}
+
+// BenchmarkReadBack is the start of a queue with a million messages.
+func BenchmarkReadBack(b *testing.B) {
+	for range b.N {
+		store := &manyStore{n: 1_000_000, due: time.Now().Add(time.Hour)}
+		q, err := New(Config{Store: store, Logger: quiet(), Route: byDomain, Transport: TransportFunc(nil)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		began := time.Now()
+		q.startScan()
+		b.ReportMetric(time.Since(began).Seconds(), "s/million")
+		began = time.Now()
+		q.repairScan()
+		b.ReportMetric(time.Since(began).Seconds(), "s/scan")
+		began = time.Now()
+		if s := q.Summary(); s.Waiting != 1_000_000 || len(s.Hops) != 1000 {
+			b.Fatalf("%d waiting, %d next hops", s.Waiting, len(s.Hops))
+		}
+		b.ReportMetric(time.Since(began).Seconds(), "s/summary")
 	}
 }

@@ -22,7 +22,9 @@ func (q *Queue) runClock() {
 		case <-q.nudge:
 		case <-timer.C:
 		}
-		timer.Reset(q.fire())
+		next := time.Second // should fire panic
+		q.guarded(func() { next = q.fire() })
+		timer.Reset(next)
 	}
 }
 

@@ -34,7 +34,7 @@ func (q *Queue) conclude(l *lane, j *job, outcomes []envelope.Outcome) result {
 		switch {
 		case o.Verdict == envelope.AdviceDelivered:
 			c.To, c.Cause = envelope.Delivered, cause.None
-			res.delivered = true
+			res.delivered, l.delivered = true, true
 			if o.Relayed && j.env.Forward[o.Recipient].Params.Notify&smtp.NotifySuccess != 0 {
 				ended = append(ended, c)
 				continue
@@ -46,6 +46,11 @@ func (q *Queue) conclude(l *lane, j *job, outcomes []envelope.Outcome) result {
 		case o.Attempt.Cause == cause.LocalShutdown && q.ctx.Err() != nil:
 			cut = true // the store stays as it is
 			continue
+		case o.Attempt.Cause == cause.LocalDamage:
+			c.To = envelope.Held // trying again would not help, and a person must see it
+			if res.fate == fateEnded {
+				res.fate = fateHeld
+			}
 		case q.expires(j.env.Arrival.Time, now):
 			c.To, c.Cause = envelope.Bounced, cause.Expired
 			ended = append(ended, c)

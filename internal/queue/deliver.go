@@ -102,19 +102,25 @@ next:
 	return out
 }
 
-// afterPanic decides about a message whose attempt ended in a panic.
+// afterPanic decides about a message whose attempt ended in a panic. One of
+// which something was delivered already is not tried again while the process
+// lives: its outcome may not be written.
 func (q *Queue) afterPanic(l *lane, j *job, p any) result {
 	q.counter.panics.Add(1)
 	q.sayPanic(j.id, l.hop.route.Key, p)
+	res := result{fate: fateHeld, cause: cause.LocalInternal, panicked: true}
+	if l.delivered {
+		return res
+	}
 	q.mu.Lock()
 	before := q.panics[j.ref]
 	q.mu.Unlock()
 	if before+1 < q.cfg.PanicLimit {
-		wait := q.cfg.step(q.cfg.Backoff, j.attempts+1)
-		return result{fate: fateWaits, wait: wait, counted: true, cause: cause.LocalInternal, panicked: true}
+		res.fate, res.wait, res.counted = fateWaits, q.cfg.step(q.cfg.Backoff, j.attempts+1), true
+		return res
 	}
 	q.hold(j, cause.LocalInternal)
-	return result{fate: fateHeld, cause: cause.LocalInternal, panicked: true}
+	return res
 }
 
 // expires reports whether a message that arrived then has been tried long

@@ -35,7 +35,8 @@ func (q *Queue) runKeeper() {
 	}
 }
 
-// guarded runs one of the keeper's tasks; a panic ends that task only.
+// guarded runs a task of one of the queue's goroutines; a panic ends that task
+// only, and is counted and named.
 func (q *Queue) guarded(task func()) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -10,12 +10,12 @@ import (
 // lane is one goroutine with one connection at most. Its fields below the line
 // belong to the queue's mutex.
 type lane struct {
-	hop     *hop
-	out     Lane
-	wake    chan job // capacity 1: only an idle lane is given a job, one
-	timer   *time.Timer
-	changes []envelope.Change // scratch
-	single  [1]int            // scratch
+	hop       *hop
+	out       Lane     // nil until the first attempt
+	wake      chan job // capacity 1: only an idle lane is given a job, one
+	timer     *time.Timer
+	changes   []envelope.Change // scratch
+	delivered bool              // something was, in this attempt
 
 	// ---
 	isIdle       bool
@@ -109,7 +109,6 @@ func (q *Queue) open(h *hop, now int64) {
 func (q *Queue) run(l *lane, j job) {
 	defer q.wg.Done()
 	defer q.ended(l)
-	l.out = q.cfg.Transport.Lane(l.hop.route)
 	defer l.close(q)
 	for {
 		res := q.attempt(l, &j)
@@ -123,12 +122,11 @@ func (q *Queue) run(l *lane, j job) {
 
 // close ends the connection. A panic in there ends only this lane.
 func (l *lane) close(q *Queue) {
-	defer func() {
-		if p := recover(); p != nil {
-			q.sayPanic(envelope.ID{}, l.hop.route.Key, p)
+	q.guarded(func() {
+		if l.out != nil {
+			l.out.Close()
 		}
-	}()
-	l.out.Close()
+	})
 }
 
 // ended gives the lane's place back and serves who waits for one.

@@ -199,7 +199,7 @@ func (q *Queue) offer(env *envelope.Envelope, route tenant.NextHop, rcpts []int)
 	it := q.t.at(r)
 	it.arrival, it.size = seconds(env.Arrival.Time), kib(env.Size)
 	it.tenant = q.tenantOf(env.Tenant)
-	if !q.wasRepaired(env.ID) {
+	if !h.down && h.ready.n < q.cfg.MaxFresh/4 && !q.wasRepaired(env.ID) {
 		it.fresh = q.keepFresh(env, rcpts)
 	}
 	q.makeReady(r)
@@ -227,7 +227,9 @@ func (q *Queue) wasRepaired(id envelope.ID) bool {
 	return false
 }
 
-// keepFresh stores what Offer knows; 0 when there is no room.
+// keepFresh stores what Offer knows; 0 when there is no room. Mail that will
+// not be tried soon (its next hop is down, or has a quarter of the room in
+// front of it) is not given any.
 func (q *Queue) keepFresh(env *envelope.Envelope, rcpts []int) uint32 {
 	if n := len(q.spare); n > 0 {
 		slot := q.spare[n-1]
