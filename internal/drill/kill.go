@@ -12,52 +12,80 @@ import (
 // rate is that of S5: 200 messages a second.
 const rate = 200
 
-// killAtRandom kills the node at random moments under load and starts it again.
+// killAtRandom kills the node at random moments under load and starts it
+// again. Its duplicates are held to the bar.
 func killAtRandom(ctx context.Context, s *stage) error {
-	w, err := newWorld(s, worldConfig{yaml: quickRetry})
-	if err != nil {
+	w, v, err := killed(ctx, s, s.pick(8, 1000), false)
+	if err != nil || v == nil {
 		return err
 	}
 	defer w.close()
-	if err := w.node.Start(ctx); err != nil {
+	w.duplicatesAtMost(v, 0.1, s.pick(2, 0))
+	return w.audit(ctx, v)
+}
+
+// killOnSlowDisk is killAtRandom while every write and sync takes 20 ms more,
+// so that the kill falls into one of them and not between. The time between a
+// next hop's 250 and its record is as much longer: duplicates must be
+// explained, and are not held to a share.
+func killOnSlowDisk(ctx context.Context, s *stage) error {
+	w, v, err := killed(ctx, s, s.pick(6, 200), true)
+	if err != nil || v == nil {
 		return err
 	}
-	stop := inBackground(ctx, &oracle.Load{Addr: w.node.SMTP, Sessions: 24, PerSecond: rate, Seed: s.seed, Make: w.mixed(100), Log: &w.log})
-	kills := s.pick(8, 1000)
+	defer w.close()
+	if s.part.weakness != "" {
+		return nil // its accounting is of no interest
+	}
+	return w.audit(ctx, v)
+}
+
+// killed is what both have in common. The verdict is nil when the node did not
+// start again.
+func killed(ctx context.Context, s *stage, kills int, slow bool) (*world, *oracle.Verdict, error) {
+	w, err := newWorld(s, worldConfig{yaml: quickRetry})
+	if err != nil {
+		return nil, nil, err
+	}
+	v, err := w.killOften(ctx, kills, slow)
+	if err != nil || v == nil {
+		w.close()
+		return nil, nil, err
+	}
+	return w, v, nil
+}
+
+func (w *world) killOften(ctx context.Context, kills int, slow bool) (*oracle.Verdict, error) {
+	if err := w.node.Start(ctx); err != nil {
+		return nil, err
+	}
+	stop := inBackground(ctx, &oracle.Load{Addr: w.node.SMTP, Sessions: 24, PerSecond: rate, Seed: w.seed, Make: w.mixed(100), Log: &w.log})
+	defer stop()
 	slowest := time.Duration(0)
-	for i := range kills {
-		// Every second time the disk is slow, so that the kill falls into a write
-		// or a sync and not between them.
-		slow := w.slowDisk(ctx, i%2 == 1)
-		if err := pause(ctx, 100*time.Millisecond+time.Duration(s.rng.Int64N(int64(1400*time.Millisecond)))); err != nil {
-			stop()
-			return err
+	for range kills {
+		fast := w.slowDisk(ctx, slow)
+		if err := pause(ctx, 100*time.Millisecond+time.Duration(w.rng.Int64N(int64(1400*time.Millisecond)))); err != nil {
+			return nil, err
 		}
 		if err := w.kill(); err != nil {
-			stop()
-			return err
+			return nil, err
 		}
-		slow()
+		fast()
 		begin := time.Now()
 		if err := w.node.Start(ctx); err != nil {
-			stop()
-			s.finding("after kill %d: %v", len(w.kills), err)
-			return nil
+			w.finding("after kill %d: %v", len(w.kills), err)
+			return nil, ctx.Err()
 		}
 		slowest = max(slowest, time.Since(begin))
 	}
 	stop()
 	if err := w.settle(ctx, 20*time.Second); err != nil {
-		return err
+		return nil, err
 	}
-	s.fact("kills", "%d, slowest start %d ms", len(w.kills), slowest.Milliseconds())
+	w.fact("kills", "%d, slowest start %d ms", len(w.kills), slowest.Milliseconds())
 	v := w.judge()
-	w.duplicatesAtMost(v, 0.1, s.pick(2, 0))
 	w.panics()
-	if s.part.weakness != "" {
-		return nil // its accounting is of no interest
-	}
-	return w.audit(ctx, v)
+	return v, nil
 }
 
 // slowDisk makes every write and sync of the node take 20 ms longer, where
