@@ -161,7 +161,7 @@ const pointPatience = 15 * time.Second
 
 // killAt starts the node with the point armed and waits for its end.
 func (w *world) killAt(ctx context.Context, name string) (bool, error) {
-	passage := 1 + w.rng.IntN(20)
+	passage := 1 + w.rng.IntN(w.pick(8, 20))
 	if rarePoints[name] {
 		passage = 1
 	}

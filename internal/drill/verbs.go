@@ -223,10 +223,10 @@ func refusedWith(c *oracle.Client, octets string, codes ...int) string {
 	return fmt.Sprintf("want %v, got %s", codes, last.Text)
 }
 
-// earlyTalk sends a whole transaction before the greeting was read: nothing of
-// it may be lost in silence, whatever the node decides.
+// earlyTalk sends a whole transaction before the greeting was read. A node may
+// refuse it (RFC 5321 section 4.3.1) or take it; it may not leave it unanswered.
 func earlyTalk(c *oracle.Client, domain string) string {
-	replies, closed := script(c, hello+"MAIL FROM:<a@"+domain+">\r\nRCPT TO:<"+smuggledWord+".early@"+domain+">\r\nDATA\r\nx\r\n.\r\nQUIT\r\n")
+	replies, closed := script(c, hello+transaction(domain)+"DATA\r\nSubject: early\r\n\r\nx\r\n.\r\nQUIT\r\n")
 	if len(replies) == 0 || !closed {
 		return fmt.Sprintf("%d replies, closed: %v", len(replies), closed)
 	}
