@@ -169,3 +169,23 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestTheExampleOfTheManualCompiles(t *testing.T) {
+	manual, err := os.ReadFile("../../docs/tenants.yaml.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(manual), "```yaml\n")
+	example, _, found := strings.Cut(rest, "```\n")
+	if !found {
+		t.Fatal("the manual has no example")
+	}
+	s, err := Parse("docs/tenants.yaml.md", []byte(example))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Counts{Tenants: 1, Domains: 2, Recipients: 3, Users: 1, Networks: 2}
+	if got := s.Counts(); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/alexedwards/argon2id"
+
+	"github.com/postern-mail/postern/internal/limit"
 )
 
 // ErrPassword is returned for a wrong password and for an unknown login
@@ -64,12 +66,12 @@ type PasswordsConfig struct {
 // not remembered: they are what the bound is for, and they cannot keep out
 // users who are remembered.
 type Passwords struct {
-	cfg     PasswordsConfig
-	key     [32]byte
-	slots   chan struct{} // capacity Concurrent: a taken slot is a running check
-	waiting atomic.Int64
+	cfg   PasswordsConfig
+	key   [32]byte
+	bound *limit.Count  // checks that run or wait
+	slots chan struct{} // capacity Concurrent: a taken slot is a running check
 
-	refused, hits, checks atomic.Int64
+	hits, checks atomic.Int64
 
 	mu    sync.Mutex
 	of    *Snapshot // whose successes known holds
@@ -93,7 +95,10 @@ func NewPasswords(cfg PasswordsConfig) *Passwords {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	p := &Passwords{cfg: cfg, slots: make(chan struct{}, cfg.Concurrent), known: make(map[[sha256.Size]byte]time.Time)}
+	p := &Passwords{
+		cfg: cfg, bound: limit.NewCount("password_checks", int64(cfg.Concurrent+cfg.Waiting)),
+		slots: make(chan struct{}, cfg.Concurrent), known: make(map[[sha256.Size]byte]time.Time),
+	}
 	_, _ = rand.Read(p.key[:]) // never fails since Go 1.24
 	return p
 }
@@ -109,11 +114,16 @@ type PasswordStats struct {
 
 // Stats returns p's occupancy and counters.
 func (p *Passwords) Stats() PasswordStats {
+	running := len(p.slots)
 	return PasswordStats{
-		Running: len(p.slots), Waiting: int(p.waiting.Load()),
-		Checks: p.checks.Load(), Hits: p.hits.Load(), Refused: p.refused.Load(),
+		Running: running, Waiting: max(0, int(p.bound.InUse())-running),
+		Checks: p.checks.Load(), Hits: p.hits.Load(), Refused: int64(p.bound.Refusals()),
 	}
 }
+
+// Bound is what p tells of its occupancy and refusals, "password_checks":
+// those that run and those that wait.
+func (p *Passwords) Bound() limit.Bound { return p.bound }
 
 // Verify returns the user of s with that login and password. Unknown logins
 // take as long as wrong passwords. The error is ErrPassword, ErrBusy, or
@@ -132,38 +142,33 @@ func (p *Passwords) Verify(ctx context.Context, s *Snapshot, login, password str
 		p.hits.Add(1)
 		return u, nil
 	}
-	if err := p.take(ctx); err != nil {
+	match, err := p.compute(ctx, password, hash)
+	if err != nil {
 		return nil, err
 	}
-	match, err := argon2id.ComparePasswordAndHash(password, hash)
-	<-p.slots
-	p.checks.Add(1)
-	if err != nil || !match || !found {
+	if !match || !found {
 		return nil, ErrPassword
 	}
 	p.remember(s, mark)
 	return u, nil
 }
 
-// take waits for a slot, unless too many wait already.
-func (p *Passwords) take(ctx context.Context) error {
+// compute checks a password against a hash when a slot is free. It does not
+// wait when too many wait already.
+func (p *Passwords) compute(ctx context.Context, password, hash string) (match bool, err error) {
+	if !p.bound.TryTake() {
+		return false, ErrBusy
+	}
+	defer p.bound.Give()
 	select {
 	case p.slots <- struct{}{}:
-		return nil
-	default:
-	}
-	defer p.waiting.Add(-1)
-	if p.waiting.Add(1) > int64(p.cfg.Waiting) {
-		p.refused.Add(1)
-		return ErrBusy
-	}
-	select {
-	case p.slots <- struct{}{}:
-		return nil
 	case <-ctx.Done():
-		p.refused.Add(1)
-		return ctx.Err()
+		return false, ctx.Err()
 	}
+	defer func() { <-p.slots }()
+	p.checks.Add(1)
+	match, err = argon2id.ComparePasswordAndHash(password, hash)
+	return match && err == nil, nil // a Snapshot holds no hash that can't be read
 }
 
 // mark is what is remembered of a success.

@@ -119,6 +119,7 @@ func TestThePasswordIsNotKeptInMemory(t *testing.T) {
 func TestMoreChecksThanTheBoundWaitOrAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p := withUser(t, "right"), NewPasswords(PasswordsConfig{Concurrent: 1, Waiting: 1})
+		p.bound.TryTake()
 		p.slots <- struct{}{} // a check that runs
 		var waited sync.WaitGroup
 		waited.Go(func() {
@@ -129,6 +130,9 @@ func TestMoreChecksThanTheBoundWaitOrAreRefused(t *testing.T) {
 		synctest.Wait()
 		if _, err := p.Verify(context.Background(), s, "alice", "right"); !errors.Is(err, ErrBusy) {
 			t.Errorf("one too many: %v", err)
+		}
+		if got := p.Stats(); got.Running != 1 || got.Waiting != 1 || got.Refused != 1 || p.Bound().InUse() != 2 {
+			t.Errorf("stats %+v", got)
 		}
 		<-p.slots
 		waited.Wait()
