@@ -143,6 +143,7 @@ func (s *session) converse(ctx context.Context) {
 
 // command does one command line.
 func (s *session) command(ctx context.Context, line []byte) {
+	line = trim(line)
 	word, args := split(line)
 	v := s.srv.lookup(word)
 	if v == nil {

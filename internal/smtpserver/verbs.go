@@ -110,12 +110,17 @@ func equalFold(word []byte, name string) bool {
 	return true
 }
 
-// split cuts a line into its verb and the rest, without the spaces between and
-// after (RFC 5321 section 4.1.1 asks to tolerate those at the end).
-func split(line []byte) (word, args []byte) {
+// trim takes white space off the end of a line (RFC 5321 section 4.1.1 asks to
+// tolerate it).
+func trim(line []byte) []byte {
 	for len(line) > 0 && (line[len(line)-1] == ' ' || line[len(line)-1] == '\t') {
 		line = line[:len(line)-1]
 	}
+	return line
+}
+
+// split cuts a line into its verb and the rest, without the spaces between.
+func split(line []byte) (word, args []byte) {
 	for i, c := range line {
 		if c == ' ' {
 			word, args = line[:i], line[i+1:]
