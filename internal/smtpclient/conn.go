@@ -157,11 +157,17 @@ func (c *Conn) Opened() time.Time { return c.opened }
 // Used returns when the last transaction ended, or when Dial returned.
 func (c *Conn) Used() time.Time { return c.used }
 
+// Usable reports whether nothing broke and the peer did not say 421. It does
+// not look at the connection.
+func (c *Conn) Usable() bool {
+	return !c.broken && !c.closing && !c.closed && c.rd.Buffered() == 0
+}
+
 // Reusable reports whether another transaction may be sent: nothing broke, the
 // peer did not say 421, and, as far as can be seen without waiting, it is
 // still there and has said nothing out of turn.
 func (c *Conn) Reusable() bool {
-	return !c.broken && !c.closing && !c.closed && c.rd.Buffered() == 0 && quiet(c.raw)
+	return c.Usable() && quiet(c.raw)
 }
 
 // Reset ends an open transaction with RSET. Send does so by itself when it

@@ -54,7 +54,7 @@
 //	Refused         greeting, hello or STARTTLS refused; 421 in the middle
 //	Unreachable     no connection
 //	Timeout         a phase's deadline
-//	Slow            content went slower than MinRate
+//	Slow            content went slower than MinRate, or the context's deadline passed
 //	Closed          the peer closed or reset
 //	Protocol        no SMTP reply, an impossible code, a reply out of turn
 //	TLSFailed       handshake failed and policy forbids plain text

@@ -126,7 +126,7 @@ func broken(ctx context.Context, p Phase, err error) *Error {
 		errors.Is(err, smtpwire.ErrBareLF), errors.Is(err, ErrOutOfTurn), errors.Is(err, ErrUnexpectedCode):
 		e.Kind = Protocol
 	case ctx.Err() != nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded):
-		e.Kind, e.Timeout = Timeout, true
+		e.Kind, e.Timeout = Slow, true
 	case ctx.Err() != nil:
 		e.Kind, e.Err = Cancelled, context.Cause(ctx)
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
