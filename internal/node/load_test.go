@@ -105,8 +105,10 @@ func TestTheDefaultsAreValidAndThoseOfTheManual(t *testing.T) {
 
 func TestAStrongerSourceReplacesAWeakerOne(t *testing.T) {
 	file := "data: ./file\nlimits:\n  errors: 5\n  hops: 50\n  recipients: 500\nlisten:\n  smtp: [\"127.0.0.1:1\", \"127.0.0.1:2\"]\n"
-	environ := []string{"POSTERN_LIMITS_HOPS=60", "POSTERN_LIMITS_RECIPIENTS=600", "POSTERN_LISTEN_SMTP=127.0.0.1:3, [::1]:3",
-		"POSTERN_LISTEN_HTTP=none", "POSTERN_DATA=", "PATH=/bin", "POSTERN_CONFIG=x"}
+	environ := []string{
+		"POSTERN_LIMITS_HOPS=60", "POSTERN_LIMITS_RECIPIENTS=600", "POSTERN_LISTEN_SMTP=127.0.0.1:3, [::1]:3",
+		"POSTERN_LISTEN_HTTP=none", "POSTERN_DATA=", "PATH=/bin", "POSTERN_CONFIG=x",
+	}
 	l, err := load(t, file, environ, Setting{"limits.recipients", "700", "--set"}, Setting{"tenants", "t.yaml", "--tenants"})
 	if err != nil {
 		t.Fatal(err)

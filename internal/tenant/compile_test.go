@@ -99,10 +99,16 @@ func TestNextHopsAreReadInEveryForm(t *testing.T) {
 		key    string
 		hosts  []HostPort
 	}{
-		{FileDomain{NextHop: FileHop{Hosts: []string{"127.0.0.1:2526", "[::1]:25", "MX.example.NET"}}},
-			"127.0.0.1:2526,[::1]:25,mx.example.net:25", []HostPort{{"127.0.0.1", 2526}, {"::1", 25}, {"mx.example.net", 25}}},
-		{FileDomain{NextHop: FileHop{Hosts: []string{"[2001:db8::1]", "192.0.2.1"}}},
-			"[2001:db8::1]:25,192.0.2.1:25", []HostPort{{"2001:db8::1", 25}, {"192.0.2.1", 25}}},
+		{
+			FileDomain{NextHop: FileHop{Hosts: []string{"127.0.0.1:2526", "[::1]:25", "MX.example.NET"}}},
+			"127.0.0.1:2526,[::1]:25,mx.example.net:25",
+			[]HostPort{{"127.0.0.1", 2526}, {"::1", 25}, {"mx.example.net", 25}},
+		},
+		{
+			FileDomain{NextHop: FileHop{Hosts: []string{"[2001:db8::1]", "192.0.2.1"}}},
+			"[2001:db8::1]:25,192.0.2.1:25",
+			[]HostPort{{"2001:db8::1", 25}, {"192.0.2.1", 25}},
+		},
 		{FileDomain{NextHop: FileHop{MX: "Bücher.example"}}, "mx:xn--bcher-kva.example", nil},
 		{FileDomain{NextHop: FileHop{MX: "a.example"}, TLS: "required", MaxConnections: 3}, "mx:a.example tls=required max=3", nil},
 		{FileDomain{NextHop: FileHop{MX: "a.example"}, TLS: "none"}, "mx:a.example tls=none", nil},

@@ -138,8 +138,13 @@ func TestMailForForeignDomainsGoesByTheTenantsOutboundHopOrMX(t *testing.T) {
 func TestTheLongestTrustedPrefixDecides(t *testing.T) {
 	s := sample(t)
 	for _, c := range []struct{ ip, want string }{
-		{"192.0.2.1", "acme"}, {"192.0.2.200", "other"}, {"::ffff:192.0.2.200", "other"},
-		{"2001:db8:1::1", "acme"}, {"2001:db9::1", ""}, {"127.0.0.1", ""}, {"::1", ""},
+		{"192.0.2.1", "acme"},
+		{"192.0.2.200", "other"},
+		{"::ffff:192.0.2.200", "other"},
+		{"2001:db8:1::1", "acme"},
+		{"2001:db9::1", ""},
+		{"127.0.0.1", ""},
+		{"::1", ""},
 	} {
 		got, ok := s.TrustedTenant(netip.MustParseAddr(c.ip))
 		if got != c.want || ok != (c.want != "") {
@@ -160,10 +165,19 @@ func TestAUserMaySendOnlyFromItsOwnAddresses(t *testing.T) {
 		local, domain string
 		want          bool
 	}{
-		{"alice", "example.net", true}, {"Alice", "EXAMPLE.NET", true}, {"alice+tag", "example.net", true},
-		{"JÖRG", "example.net", true}, {"anyone", "bücher.example", true}, {"anyone", "xn--bcher-kva.example", true},
-		{"", "", true}, {"bob", "example.net", false}, {"bob+alice", "example.net", false},
-		{"alice", "plain.example", false}, {"alice", "far.example", false}, {"postmaster", "", false}, {"alice@example.net", "far.example", false},
+		{"alice", "example.net", true},
+		{"Alice", "EXAMPLE.NET", true},
+		{"alice+tag", "example.net", true},
+		{"JÖRG", "example.net", true},
+		{"anyone", "bücher.example", true},
+		{"anyone", "xn--bcher-kva.example", true},
+		{"", "", true},
+		{"bob", "example.net", false},
+		{"bob+alice", "example.net", false},
+		{"alice", "plain.example", false},
+		{"alice", "far.example", false},
+		{"postmaster", "", false},
+		{"alice@example.net", "far.example", false},
 	} {
 		if got := u.MaySend(smtp.Path{Local: c.local, Domain: c.domain}); got != c.want {
 			t.Errorf("%s@%s: got %v", c.local, c.domain, got)
@@ -241,8 +255,10 @@ func TestASwapIsSeenWholeByEveryReader(t *testing.T) {
 func TestLookupOfAnASCIIAddressAllocatesNothing(t *testing.T) {
 	s := sample(t)
 	for _, p := range []smtp.Path{
-		{Local: "alice", Domain: "example.net"}, {Local: "ALICE+tag", Domain: "EXAMPLE.net"},
-		{Local: "nobody", Domain: "example.net"}, {Local: "x", Domain: "far.example"},
+		{Local: "alice", Domain: "example.net"},
+		{Local: "ALICE+tag", Domain: "EXAMPLE.net"},
+		{Local: "nobody", Domain: "example.net"},
+		{Local: "x", Domain: "far.example"},
 	} {
 		if n := testing.AllocsPerRun(100, func() { s.Lookup(p) }); n != 0 {
 			t.Errorf("%v: %v allocations", p, n)

@@ -1,6 +1,7 @@
 package yamlfile
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -134,7 +135,8 @@ func TestAnEmptyFileIsNoProblem(t *testing.T) {
 func TestManyProblemsAreCut(t *testing.T) {
 	src := "items:\n" + strings.Repeat("  - {nonsense: 1}\n", 500)
 	_, err := Decode("s.yaml", []byte(src), new(sample))
-	ps, ok := err.(Problems)
+	var ps Problems
+	ok := errors.As(err, &ps)
 	if !ok || len(ps) != maxProblems+1 || !strings.Contains(ps[maxProblems].Message, "450 more") {
 		t.Errorf("got %d problems, last %v", len(ps), ps[len(ps)-1])
 	}
