@@ -90,10 +90,10 @@ func TestReadingPastTheEndSaysEOF(t *testing.T) {
 		f := create(t, fsys, filepath.Join(dir, "a"), "hello")
 		defer f.Close()
 		b := make([]byte, 10)
-		if n, err := f.ReadAt(b, 2); n != 3 || err != io.EOF {
+		if n, err := f.ReadAt(b, 2); n != 3 || !errors.Is(err, io.EOF) {
 			t.Errorf("ReadAt over the end = %d, %v", n, err)
 		}
-		if n, err := f.ReadAt(b, 5); n != 0 || err != io.EOF {
+		if n, err := f.ReadAt(b, 5); n != 0 || !errors.Is(err, io.EOF) {
 			t.Errorf("ReadAt at the end = %d, %v", n, err)
 		}
 		if n, err := f.ReadAt(b[:5], 0); n != 5 || err != nil {

@@ -127,7 +127,7 @@ func control(raw syscall.RawConn, call func(fd int) error) error {
 	var err error
 	if cerr := raw.Control(func(fd uintptr) {
 		for {
-			if err = call(int(fd)); err != unix.EINTR {
+			if err = call(int(fd)); !errors.Is(err, unix.EINTR) {
 				return
 			}
 		}

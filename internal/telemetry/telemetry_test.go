@@ -86,7 +86,7 @@ func TestAHalfFullBufferIsWrittenAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out output
 		tel := start(t, Config{Output: &out, LogBuffer: 1000})
-		tel.Logger.Info(strings.Repeat("x", 600))
+		tel.Logger.Info("long", KeyReason, strings.Repeat("x", 600))
 		synctest.Wait()
 		if !strings.Contains(out.String(), "xxx") {
 			t.Error("not written")
