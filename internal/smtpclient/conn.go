@@ -93,7 +93,10 @@ func (cl *Client) connect(ctx context.Context, addr netip.AddrPort) (net.Conn, *
 	e := &Error{Phase: Connect, Kind: Unreachable, Err: err}
 	var ne net.Error
 	e.Timeout = errors.As(err, &ne) && ne.Timeout() || dctx.Err() != nil
-	if errors.Is(context.Cause(ctx), context.Canceled) {
+	switch {
+	case late(ctx):
+		e.Kind, e.Timeout = Slow, true
+	case ctx.Err() != nil:
 		e.Kind, e.Timeout = Cancelled, false
 	}
 	return nil, e

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/postern-mail/postern/internal/smtp"
 	"github.com/postern-mail/postern/internal/smtpwire"
@@ -125,7 +126,7 @@ func broken(ctx context.Context, p Phase, err error) *Error {
 	case errors.Is(err, smtpwire.ErrReply), errors.Is(err, smtpwire.ErrLineTooLong), errors.Is(err, smtpwire.ErrBareCR),
 		errors.Is(err, smtpwire.ErrBareLF), errors.Is(err, ErrOutOfTurn), errors.Is(err, ErrUnexpectedCode):
 		e.Kind = Protocol
-	case ctx.Err() != nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded):
+	case late(ctx):
 		e.Kind, e.Timeout = Slow, true
 	case ctx.Err() != nil:
 		e.Kind, e.Err = Cancelled, context.Cause(ctx)
@@ -140,4 +141,13 @@ func broken(ctx context.Context, p Phase, err error) *Error {
 		e.Kind = Closed // a TLS alert, a strange errno: no connection any more
 	}
 	return e
+}
+
+// late reports whether ctx's deadline has passed. The connection's own timer
+// may run before that of ctx, so Err alone does not say it.
+func late(ctx context.Context) bool {
+	if end, ok := ctx.Deadline(); ok && !time.Now().Before(end) {
+		return true
+	}
+	return errors.Is(context.Cause(ctx), context.DeadlineExceeded)
 }
