@@ -70,7 +70,7 @@ func explainConnection(c cause.Cause) explanation {
 		return explanation{"The recipient's mail server broke off the connection.", doLater, code(4, 2)}
 	case cause.TLSHandshake:
 		return explanation{"A secure connection to the recipient's mail server could not be made.", doTheirs, code(7, 5)}
-	case cause.TLSRequired: // RFC 8461 and RFC 7672 peers are told apart from plain ones by X.7.10
+	case cause.TLSRequired: // X.7.10 in IANA's registry: encryption needed
 		return explanation{"A secure connection is required for this recipient, and the recipient's mail server offers none.", doTheirs, code(7, 10)}
 	case cause.TLSCertificate:
 		return explanation{"The recipient's mail server could not prove that it is the right one: its certificate is not valid.", doTheirs, code(7, 5)}

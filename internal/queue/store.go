@@ -2,21 +2,11 @@ package queue
 
 import (
 	"context"
-	"errors"
 	"io"
 	"time"
 
 	"github.com/postern-mail/postern/internal/envelope"
 	"github.com/postern-mail/postern/internal/tenant"
-)
-
-var (
-	// ErrGone is what a Store says of a message that is not live: it ended, or
-	// never was. The queue forgets it without a word.
-	ErrGone = errors.New("no such live message")
-	// ErrDamaged is what a Store says of a message whose octets do not match
-	// their checksum. The queue holds it and names it.
-	ErrDamaged = errors.New("damaged")
 )
 
 // Store is what the queue needs of the spool. Every method is safe for

@@ -1,8 +1,6 @@
 package queue
 
 import (
-	"context"
-
 	"github.com/postern-mail/postern/internal/envelope"
 	"github.com/postern-mail/postern/internal/spool"
 )
