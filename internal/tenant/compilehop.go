@@ -62,8 +62,8 @@ func parseHostPort(text string) (host HostPort, reason string) {
 	if addr, err := netip.ParseAddr(text); err == nil && addr.Is6() {
 		return HostPort{}, fmt.Sprintf("is an IPv6 address without brackets; write \"[%s]:25\"", addr)
 	}
-	name, port := text, ""
-	withPort := false
+	var name, port string
+	var withPort bool
 	if strings.HasPrefix(text, "[") {
 		inner, rest, closed := strings.Cut(text[1:], "]")
 		if !closed || rest != "" && rest[0] != ':' {

@@ -164,7 +164,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 }
 
 func TestTheNearestKeyIsSuggested(t *testing.T) {
-	for name, want := range map[string]string{"recipient": "recipients", "recipiants": "recipients", "zzz": "", "nam": "name"} {
+	for name, want := range map[string]string{"recipient": "recipients", "recipientz": "recipients", "zzz": "", "nam": "name"} {
 		if got := Nearest(name, []string{"name", "recipients", "any"}); got != want {
 			t.Errorf("Nearest(%q) = %q, want %q", name, got, want)
 		}
