@@ -67,12 +67,12 @@ func Listen(ctx context.Context, network, address string) (net.Listener, error) 
 	return lc.Listen(ctx, network, address)
 }
 
-// Serve accepts connections from ln until Shutdown, when it returns nil, or
-// until ctx ends or ln breaks, when it returns an error. It closes ln. Sessions
+// Serve accepts connections from ln until Shutdown, when it returns nil (at
+// once, if that was before), or until ctx ends or ln breaks, when it returns an error. It closes ln. Sessions
 // outlive it; Shutdown ends them. ctx is what the Handler's calls get.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	if !s.track(ln) {
-		return errors.Join(errors.New("serve: the server is shut down"), ln.Close())
+		return ln.Close()
 	}
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stop()

@@ -109,7 +109,10 @@ func TestServeEndsWithItsContext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := srv.Serve(context.Background(), ln); err == nil {
+	if err := srv.Serve(context.Background(), ln); err != nil {
+		t.Error(err)
+	}
+	if _, err := net.Dial("tcp", ln.Addr().String()); err == nil {
 		t.Error("a server that is shut down serves")
 	}
 }
