@@ -21,7 +21,7 @@ type Config struct {
 	FS       durable.FS
 	Dir      string       // for all its files, usually <data>/demo
 	Listener net.Listener // of the sample customer's server; Stop closes it
-	Hostname string       // of the node, for the certificate; "gw.example.test"
+	TLS      *tls.Config  // of that server; nil: it offers no STARTTLS
 	Clock    telemetry.Clock
 	Logger   *slog.Logger
 }
@@ -29,9 +29,8 @@ type Config struct {
 // Demo is the sample tenant, its server and the .test zone. Its methods are
 // safe for concurrent use.
 type Demo struct {
-	// TenantsFile and CertFile (which holds the key too) were made at the
-	// first start.
-	TenantsFile, CertFile string
+	// TenantsFile was made at the first start.
+	TenantsFile string
 	// Password is alice's on submission.
 	Password string
 	// Zone answers for .test.
@@ -52,31 +51,16 @@ func Open(cfg Config) (*Demo, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	if cfg.Hostname == "" {
-		cfg.Hostname = "gw.example.test"
-	}
 	d := &Demo{ln: cfg.Listener, done: make(chan error, 1)}
 	if err := makeDirectory(cfg.FS, cfg.Dir); err != nil {
 		return nil, fmt.Errorf("demo: %w", err)
 	}
-	for _, step := range []func(Config) error{d.openCertificate, d.openTenant, d.openServer} {
+	for _, step := range []func(Config) error{d.openTenant, d.openServer} {
 		if err := step(cfg); err != nil {
 			return nil, fmt.Errorf("demo: %w", err)
 		}
 	}
 	return d, nil
-}
-
-// openCertificate makes the self-signed certificate at the first start. Key
-// and certificate lie in one file, so that they are never of two makings.
-func (d *Demo) openCertificate(cfg Config) error {
-	d.CertFile = path.Join(cfg.Dir, "certificate.pem")
-	_, err := ensure(cfg.FS, d.CertFile, func() ([]byte, error) {
-		names := []string{cfg.Hostname, "localhost", "127.0.0.1", "::1"}
-		cert, key, err := newCertificate(names, cfg.Clock())
-		return append(cert, key...), err
-	})
-	return err
 }
 
 // openTenant makes the password and tenants.yaml at the first start.
@@ -94,18 +78,14 @@ func (d *Demo) openTenant(cfg Config) error {
 }
 
 func (d *Demo) openServer(cfg Config) error {
-	pair, err := tls.LoadX509KeyPair(d.CertFile, d.CertFile)
-	if err != nil {
-		return fmt.Errorf("certificate %s: %w", d.CertFile, err)
-	}
+	var err error
 	if d.Zone, err = newZone(); err != nil {
 		return err
 	}
 	if d.inbox, err = OpenInbox(cfg.FS, path.Join(cfg.Dir, "inbox")); err != nil {
 		return err
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
-	d.server, err = newServer(d.inbox, config, cfg.Clock, cfg.Logger)
+	d.server, err = newServer(d.inbox, cfg.TLS, cfg.Clock, cfg.Logger)
 	return err
 }
 

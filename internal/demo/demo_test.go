@@ -39,7 +39,7 @@ func open(t *testing.T, dir string) *Demo {
 	return d
 }
 
-func TestTheSampleTenantAndItsCertificateAreMadeOnce(t *testing.T) {
+func TestTheSampleTenantIsMadeOnce(t *testing.T) {
 	dir := t.TempDir()
 	first, second := open(t, dir), open(t, dir)
 	if first.Password == "" || first.Password != second.Password {

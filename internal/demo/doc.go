@@ -1,7 +1,7 @@
 // Package demo is what `postern serve --demo` adds to a node, so that a
 // newcomer needs nothing else: a sample tenant (example.test with alice, bob
-// and carol), a certificate, a password for alice, the customer's mail server,
-// and the .test zone that leads to it.
+// and carol), a password for alice, the customer's mail server, and the .test
+// zone that leads to it.
 //
 // # Promises
 //
@@ -32,7 +32,6 @@
 //
 // # Files
 //
-//	certificate.pem     self-signed certificate and key (ECDSA P-256)
 //	alice.password      her password on submission
 //	tenants.yaml        the sample tenant
 //	inbox/N.eml         one message, with Return-Path, Delivered-To and

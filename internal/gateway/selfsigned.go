@@ -1,4 +1,4 @@
-package demo
+package gateway
 
 import (
 	"crypto/ecdsa"
@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// certificateLife is how long the sample certificate is good for: chosen, long
-// enough that nobody's trial ends by it.
+// certificateLife is how long a self-signed certificate is good for: chosen, so
+// long that nobody's trial ends by it.
 const certificateLife = 5 * 365 * 24 * time.Hour
 
-// newCertificate makes a self-signed ECDSA P-256 certificate for names (which
+// selfSigned makes a self-signed ECDSA P-256 certificate for names (which
 // may be addresses) and returns certificate and key as PEM.
-func newCertificate(names []string, now time.Time) (cert, key []byte, err error) {
+func selfSigned(names []string, now time.Time) (cert, key []byte, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a key: %w", err)
@@ -30,7 +30,7 @@ func newCertificate(names []string, now time.Time) (cert, key []byte, err error)
 	}
 	template := &x509.Certificate{
 		SerialNumber:          serial,
-		Subject:               pkix.Name{CommonName: names[0], Organization: []string{"Postern sample tenant"}},
+		Subject:               pkix.Name{CommonName: names[0], Organization: []string{"Postern, self-signed"}},
 		NotBefore:             now.Add(-time.Hour), // clocks differ
 		NotAfter:              now.Add(certificateLife),
 		KeyUsage:              x509.KeyUsageDigitalSignature,
