@@ -392,3 +392,25 @@ func TestFilesAndDirectoriesAreForTheirOwnerOnly(t *testing.T) {
 		}
 	}
 }
+
+func TestAMadeDirectorySurvivesAPowerCut(t *testing.T) {
+	for _, name := range []string{"/a/b/c", "a/b/c", "/a"} {
+		m := faultfs.NewMem()
+		must(t, durable.MakeDir(m, name))
+		if _, err := m.CrashClone(faultfs.KeepNone, 0).Stat(name); err != nil {
+			t.Errorf("after the power cut: %v", err)
+		}
+		calls := m.Calls()
+		must(t, durable.MakeDir(m, name))
+		if m.Calls() != calls {
+			t.Errorf("a directory that exists was synced again")
+		}
+	}
+	each(t, func(t *testing.T, fsys durable.FS, dir string) {
+		must(t, durable.MakeDir(fsys, filepath.Join(dir, "x/y")))
+		must(t, create(t, fsys, filepath.Join(dir, "x/y/z"), "deep").Close())
+		if err := durable.MakeDir(fsys, filepath.Join(dir, "x/y/z/below")); err == nil {
+			t.Error("a directory below a file was made")
+		}
+	})
+}
