@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/postern-mail/postern/internal/drill/oracle"
@@ -27,16 +28,27 @@ func bentVerbs(ctx context.Context, s *stage) error {
 	}
 	defer a.close()
 	all := bends()
-	for _, b := range all {
-		c, err := oracle.DialBare(ctx, a.node.SMTP)
-		if err != nil {
-			s.finding("%s: the node does not answer: %v", b.name, err)
-			break
+	found := make([]string, len(all))
+	at := make(chan struct{}, 8)
+	var wg sync.WaitGroup
+	for i, b := range all {
+		at <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-at }()
+			c, err := oracle.DialBare(ctx, a.node.SMTP)
+			if err != nil {
+				found[i] = fmt.Sprintf("the node does not answer: %v", err)
+				return
+			}
+			defer c.Close()
+			found[i] = b.run(c, strictDomain)
+		})
+	}
+	wg.Wait()
+	for i, why := range found {
+		if why != "" {
+			s.finding("%s: %s", all[i].name, why)
 		}
-		if why := b.run(c, strictDomain); why != "" {
-			s.finding("%s: %s", b.name, why)
-		}
-		c.Close()
 	}
 	s.fact("bends", "%d", len(all))
 	return a.verdict(ctx)
