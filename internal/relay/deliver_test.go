@@ -21,6 +21,7 @@ import (
 
 // TestWhatAPeerDoesBecomesAnOutcome: one peer, two recipients.
 func TestWhatAPeerDoesBecomesAnOutcome(t *testing.T) {
+	const short = 40 * time.Millisecond
 	rcpt := func(bob, carol string) func(int, int, string, string) string {
 		return func(_, _ int, verb, line string) string {
 			switch {
@@ -33,54 +34,55 @@ func TestWhatAPeerDoesBecomesAnOutcome(t *testing.T) {
 		}
 	}
 	cases := map[string]struct {
-		peer *peer
-		want string
-		took int
+		peer      *peer
+		want      string
+		took      int
+		deadlines smtpclient.Deadlines // short where the peer stalls
 	}{
-		"all well": {&peer{}, "delivered none 250 2.0.0 taken; delivered none 250 2.0.0 taken", 1},
+		"all well": {&peer{}, "delivered none 250 2.0.0 taken; delivered none 250 2.0.0 taken", 1, smtpclient.Deadlines{}},
 		"one recipient refused": {&peer{answer: rcpt("550 5.1.1 no bob", "ok")},
-			"fail peer-rcpt-5xx 550 5.1.1 no bob; delivered none 250 2.0.0 taken", 1},
+			"fail peer-rcpt-5xx 550 5.1.1 no bob; delivered none 250 2.0.0 taken", 1, smtpclient.Deadlines{}},
 		"one put off, one refused": {&peer{answer: rcpt("450 4.2.0 later", "550 never")},
-			"defer peer-rcpt-4xx 450 4.2.0 later; fail peer-rcpt-5xx 550 never", 0},
+			"defer peer-rcpt-4xx 450 4.2.0 later; fail peer-rcpt-5xx 550 never", 0, smtpclient.Deadlines{}},
 		"too many recipients, the old way": {&peer{answer: rcpt("ok", "552 too many")},
-			"delivered none 250 2.0.0 taken; defer peer-rcpt-4xx 552 too many", 1},
+			"delivered none 250 2.0.0 taken; defer peer-rcpt-4xx 552 too many", 1, smtpclient.Deadlines{}},
 		"MAIL refused": {&peer{answer: on("MAIL", "550 5.7.1 not you")},
-			"fail peer-mail-5xx 550 5.7.1 not you; fail peer-mail-5xx 550 5.7.1 not you", 0},
+			"fail peer-mail-5xx 550 5.7.1 not you; fail peer-mail-5xx 550 5.7.1 not you", 0, smtpclient.Deadlines{}},
 		"DATA put off": {&peer{answer: on("DATA", "451 4.3.0 full")},
-			"defer peer-data-4xx 451 4.3.0 full; defer peer-data-4xx 451 4.3.0 full", 0},
+			"defer peer-data-4xx 451 4.3.0 full; defer peer-data-4xx 451 4.3.0 full", 0, smtpclient.Deadlines{}},
 		"content refused for those that were accepted": {&peer{answer: func(_, _ int, verb, line string) string {
 			if verb == "RCPT" && strings.Contains(line, "bob") {
 				return "550 no"
 			}
 			return on("DOT", "554 5.6.0 spam")(0, 0, verb, line)
-		}}, "fail peer-rcpt-5xx 550 no; fail peer-content-5xx 554 5.6.0 spam", 0},
-		"421 in the greeting": {&peer{greeting: "421 busy"}, "defer peer-shutdown 421 busy (down); defer peer-shutdown 421 busy (down)", 0},
-		"554 in the greeting": {&peer{greeting: "554 5.7.1 listed"}, "defer peer-greeting-5xx 554 5.7.1 listed (down); defer peer-greeting-5xx 554 5.7.1 listed (down)", 0},
-		"521 in the greeting": {&peer{greeting: "521 no mail here"}, "fail peer-greeting-5xx 521 no mail here; fail peer-greeting-5xx 521 no mail here", 0},
+		}}, "fail peer-rcpt-5xx 550 no; fail peer-content-5xx 554 5.6.0 spam", 0, smtpclient.Deadlines{}},
+		"421 in the greeting": {&peer{greeting: "421 busy"}, "defer peer-shutdown 421 busy (down); defer peer-shutdown 421 busy (down)", 0, smtpclient.Deadlines{}},
+		"554 in the greeting": {&peer{greeting: "554 5.7.1 listed"}, "defer peer-greeting-5xx 554 5.7.1 listed (down); defer peer-greeting-5xx 554 5.7.1 listed (down)", 0, smtpclient.Deadlines{}},
+		"521 in the greeting": {&peer{greeting: "521 no mail here"}, "fail peer-greeting-5xx 521 no mail here; fail peer-greeting-5xx 521 no mail here", 0, smtpclient.Deadlines{}},
 		"EHLO and HELO refuse": {&peer{answer: func(_, _ int, v, _ string) string {
 			return map[bool]string{true: "550 go away", false: "ok"}[v == "EHLO" || v == "HELO"]
-		}}, "defer peer-hello 550 go away (down); defer peer-hello 550 go away (down)", 0},
+		}}, "defer peer-hello 550 go away (down); defer peer-hello 550 go away (down)", 0, smtpclient.Deadlines{}},
 		"421 at the second recipient": {&peer{answer: rcpt("550 5.1.1 no", "421 enough")},
-			"fail peer-rcpt-5xx 550 5.1.1 no; defer peer-shutdown 421 enough (down)", 0},
+			"fail peer-rcpt-5xx 550 5.1.1 no; defer peer-shutdown 421 enough (down)", 0, smtpclient.Deadlines{}},
 		"421 after the content": {&peer{answer: on("DOT", "421 stopping")},
-			"defer peer-shutdown 421 stopping (down); defer peer-shutdown 421 stopping (down)", 0},
-		"no answer to MAIL":        {&peer{answer: on("MAIL", "stall")}, "defer peer-timeout (down); defer peer-timeout (down)", 0},
-		"no greeting":              {&peer{answer: on("", "stall")}, "defer peer-timeout (down); defer peer-timeout (down)", 0},
-		"reset at DATA":            {&peer{answer: on("DATA", "reset")}, "defer peer-closed; defer peer-closed", 0},
-		"closed after the content": {&peer{answer: on("DOT", "")}, "defer lost-after-data; defer lost-after-data", 0},
-		"silent after the content": {&peer{answer: on("DOT", "stall")}, "defer lost-after-data (down); defer lost-after-data (down)", 0},
-		"garbage for MAIL":         {&peer{answer: on("MAIL", "what?")}, "defer peer-protocol (down); defer peer-protocol (down)", 0},
+			"defer peer-shutdown 421 stopping (down); defer peer-shutdown 421 stopping (down)", 0, smtpclient.Deadlines{}},
+		"no answer to MAIL":        {&peer{answer: on("MAIL", "stall")}, "defer peer-timeout (down); defer peer-timeout (down)", 0, smtpclient.Deadlines{Mail: short}},
+		"no greeting":              {&peer{answer: on("", "stall")}, "defer peer-timeout (down); defer peer-timeout (down)", 0, smtpclient.Deadlines{Greeting: short}},
+		"reset at DATA":            {&peer{answer: on("DATA", "reset")}, "defer peer-closed; defer peer-closed", 0, smtpclient.Deadlines{}},
+		"closed after the content": {&peer{answer: on("DOT", "")}, "defer lost-after-data; defer lost-after-data", 0, smtpclient.Deadlines{}},
+		"silent after the content": {&peer{answer: on("DOT", "stall")}, "defer lost-after-data (down); defer lost-after-data (down)", 0, smtpclient.Deadlines{End: short}},
+		"garbage for MAIL":         {&peer{answer: on("MAIL", "what?")}, "defer peer-protocol (down); defer peer-protocol (down)", 0, smtpclient.Deadlines{}},
 		"a 5yz out of turn counts for nobody": {&peer{answer: on("DATA", "550 5.1.1 no\r\n354 go")},
-			"fail peer-data-5xx 550 5.1.1 no; fail peer-data-5xx 550 5.1.1 no", 0},
+			"fail peer-data-5xx 550 5.1.1 no; fail peer-data-5xx 550 5.1.1 no", 0, smtpclient.Deadlines{}},
 		"one reply too many before DATA's": {&peer{answer: rcpt("550 no\r\n550 no", "ok")},
-			"defer peer-protocol 250 2.0.0 ok (down); defer peer-protocol 250 2.0.0 ok (down)", 0},
+			"defer peer-protocol 250 2.0.0 ok (down); defer peer-protocol 250 2.0.0 ok (down)", 0, smtpclient.Deadlines{}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			p := tc.peer
 			p.keywords = []string{"PIPELINING"}
 			p.start(t, "127.0.0.1")
-			l := lane(t, relay(t, Config{}, smtpclient.Config{}), fixed(p.addr))
+			l := lane(t, relay(t, Config{}, smtpclient.Config{Deadlines: tc.deadlines}), fixed(p.addr))
 			got := deliver(t, l, mail("bob@example.test", "carol@example.test"))
 			if w := words(got); w != tc.want {
 				t.Errorf("\n got %s\nwant %s\n%+v", w, tc.want, got)
@@ -397,7 +399,7 @@ func TestAPeerThatLosesPipelinedCommandsIsSpokenToInLockStep(t *testing.T) {
 		}
 		return "ok"
 	}}).start(t, "127.0.0.1")
-	l := lane(t, relay(t, Config{}, smtpclient.Config{}), fixed(p.addr))
+	l := lane(t, relay(t, Config{}, smtpclient.Config{Deadlines: smtpclient.Deadlines{Rcpt: 40 * time.Millisecond}}), fixed(p.addr))
 	if got := words(deliver(t, l, mail("b@x.test"))); got != "defer peer-timeout (down)" {
 		t.Fatal(got)
 	}
@@ -411,9 +413,7 @@ func TestAPeerThatLosesPipelinedCommandsIsSpokenToInLockStep(t *testing.T) {
 
 func TestATriedHostCostsNoMoreThanItsDeadlineAndTheTotalEndsAll(t *testing.T) {
 	stalls := (&peer{answer: on("", "stall")}).start(t, "127.0.0.1")
-	slow := quick()
-	slow.Greeting = time.Hour
-	r := relay(t, Config{Total: 50 * time.Millisecond}, smtpclient.Config{Deadlines: slow})
+	r := relay(t, Config{Total: 50 * time.Millisecond}, smtpclient.Config{Deadlines: smtpclient.Deadlines{Greeting: time.Hour}})
 	got := deliver(t, lane(t, r, fixed(stalls.addr, stalls.addr)), mail("b@x.test"))
 	if words(got) != "defer peer-slow (down)" || stalls.connections() != 1 {
 		t.Errorf("got %s after %d connections", words(got), stalls.connections())
@@ -429,9 +429,7 @@ func TestACancelledDeliveryIsDeferredAsOurShutdown(t *testing.T) {
 		}
 		return "ok"
 	}}).start(t, "127.0.0.1")
-	slow := quick()
-	slow.Mail = time.Hour
-	l := lane(t, relay(t, Config{}, smtpclient.Config{Deadlines: slow}), fixed(p.addr, p.addr))
+	l := lane(t, relay(t, Config{}, smtpclient.Config{Deadlines: smtpclient.Deadlines{Mail: time.Hour}}), fixed(p.addr, p.addr))
 	got := l.Deliver(ctx, mail("b@x.test"), []int{0}, strings.NewReader(content), int64(len(content)))
 	if words(got) != "defer local-shutdown" || p.connections() != 1 {
 		t.Errorf("got %s after %d connections", words(got), p.connections())

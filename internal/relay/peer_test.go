@@ -102,8 +102,9 @@ func (p *peer) serve(t *testing.T, l net.Listener) *peer {
 func (p *peer) talk(conn net.Conn, n int) {
 	r := bufio.NewReader(conn)
 	message := 0
+	reply := ""
 	say := func(verb, line, otherwise string) bool {
-		reply := otherwise
+		reply = otherwise
 		if p.answer != nil {
 			if s := p.answer(n, message, verb, line); s != "ok" {
 				reply = s
@@ -153,6 +154,9 @@ func (p *peer) talk(conn net.Conn, n int) {
 			if !say(verb, line, "354 go") {
 				return
 			}
+			if !strings.Contains(reply, "354") {
+				continue
+			}
 			var b strings.Builder
 			for {
 				s, err := r.ReadString('\n')
@@ -189,9 +193,9 @@ func on(verb, reply string) func(int, int, string, string) string {
 	}
 }
 
-// quick are deadlines for peers that never answer.
-func quick() smtpclient.Deadlines {
-	d := 60 * time.Millisecond
+// patient are deadlines that only a test that hangs reaches.
+func patient() smtpclient.Deadlines {
+	d := 30 * time.Second
 	return smtpclient.Deadlines{Connect: d, Greeting: d, Hello: d, Handshake: d, Mail: d, Rcpt: d, Data: d, Block: d, End: d, Reset: d, Quit: d, Grace: d}
 }
 
@@ -213,7 +217,7 @@ func relay(t *testing.T, cfg Config, client smtpclient.Config) *Relay {
 		cfg.Resolver = dns.Split{}
 	}
 	if client.Deadlines == (smtpclient.Deadlines{}) {
-		client.Deadlines = quick()
+		client.Deadlines = patient()
 	}
 	cfg.Client = smtpclient.New(client)
 	if cfg.Telemetry == nil {

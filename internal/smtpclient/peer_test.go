@@ -2,6 +2,7 @@ package smtpclient
 
 import (
 	"bufio"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -244,4 +245,24 @@ func dial(t *testing.T, cl *Client, target Target) *Conn {
 	}
 	t.Cleanup(c.Close)
 	return c
+}
+
+// smallBuffers connects with a small send buffer, so that a slow reader is felt.
+type smallBuffers struct{}
+
+func (smallBuffers) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, network, addr)
+	if err == nil {
+		err = c.(*net.TCPConn).SetWriteBuffer(4 << 10)
+	}
+	return c, err
+}
+
+// silence never connects.
+type silence struct{}
+
+func (silence) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
 }

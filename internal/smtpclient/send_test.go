@@ -199,7 +199,7 @@ func TestRefusalsAreRepliesAndNotErrors(t *testing.T) {
 		for _, pipelining := range []bool{true, false} {
 			t.Run(name, func(t *testing.T) {
 				s, _ := play(t, func(p *peer, n int) { playAnswers(p, pipelining, tc.answers) })
-				c := dial(t, New(Config{Deadlines: Deadlines{Mail: time.Second, Rcpt: time.Second, Data: time.Second, End: time.Second}}), Target{Addr: s.addr})
+				c := dial(t, New(Config{Deadlines: patient(0, 0)}), Target{Addr: s.addr})
 				res, err := c.Send(t.Context(), message(hello, "bob@example.test", "carol@example.test"))
 				if err != nil {
 					t.Fatal(err)
