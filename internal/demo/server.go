@@ -53,7 +53,9 @@ type hop struct {
 func newServer(inbox *Inbox, tlsConfig *tls.Config, clock telemetry.Clock, log *slog.Logger) (*smtpserver.Server, error) {
 	h := &hop{inbox: inbox, clock: clock, log: log, domain: behaviours(), asked: map[string]int{}}
 	return smtpserver.New(smtpserver.Config{
-		Name: "demo", Hostname: "mx.test", TLS: tlsConfig, MaxMessages: -1, Logger: log,
+		Name: "demo", Hostname: "mx.test", TLS: tlsConfig, Logger: log,
+		// The node is its only client, and refusing is what it is for.
+		MaxMessages: -1, MaxErrors: -1, MaxRefusedRecipients: -1, MaxVerbs: -1,
 	}, h)
 }
 

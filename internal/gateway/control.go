@@ -202,13 +202,7 @@ func (g *gateway) askQueueSummary(context.Context, control.None) (control.QueueS
 }
 
 func (g *gateway) askAudit(ctx context.Context, _ control.None) (control.AuditReport, error) {
-	auditor, ok := any(g.spool).(interface {
-		Audit(ctx context.Context) (*spool.AuditReport, error)
-	})
-	if !ok {
-		return control.AuditReport{}, control.Errorf(control.CodeUnavailable, "this build cannot audit")
-	}
-	report, err := auditor.Audit(ctx)
+	report, err := g.spool.Audit(ctx)
 	if err != nil {
 		return control.AuditReport{}, err
 	}

@@ -111,7 +111,7 @@ func (n *node) start() {
 		case <-time.After(10 * time.Second):
 		}
 		if n.t.Failed() && cmd == n.cmd {
-			n.t.Logf("the node's log:\n%s", n.log)
+			n.t.Logf("the end of the node's log:\n%s", tail(n.log.String(), 4000))
 		}
 	})
 	n.eventually("the node is ready", func() error {
@@ -250,3 +250,5 @@ func (n *node) password() string {
 	}
 	return strings.TrimSpace(string(b))
 }
+
+func tail(s string, octets int) string { return s[max(0, len(s)-octets):] }
