@@ -109,7 +109,18 @@ type span struct {
 	through   uint64
 	last      uint64 // highest number that counts
 	abandoned map[[2]uint64]bool
+	torn      map[uint64]bool // batches that a scar calls torn
 }
+
+func (s *span) scarred(number uint64) {
+	if s.torn == nil {
+		s.torn = map[uint64]bool{}
+	}
+	s.torn[number] = true
+}
+
+// acknowledged reports whether someone may have been told of batch number.
+func (s *span) acknowledged(number uint64) bool { return number <= s.synced && !s.torn[number] }
 
 func (s *span) skip(number uint64) bool {
 	for r := range s.abandoned {
@@ -248,14 +259,36 @@ func (s *store) edgesOf(files []*logFile, events bool, sp *span) {
 		}
 		s.checkHead(w, f, events)
 		if f.ok {
+			fresh := !events
 			batches(w, f.head.seed, func(b batch) bool {
 				if b.header || b.trailer {
 					sp.learn(b.edge)
+					if fresh {
+						s.readScars(w, f.head.seed, b)
+					}
+					fresh = false
 				}
 				return s.a.ctx.Err() == nil
 			})
 		}
 		w.close()
+	}
+}
+
+// readScars reads what a starting spool notes in the first batch of the
+// segment that it begins: it has to be known before that batch is reached.
+func (s *store) readScars(w *window, seed uint64, b batch) {
+	for _, r := range records(w, seed, b) {
+		if r.kind != recNote || !r.good {
+			continue
+		}
+		c := over(r.body(w))
+		if c.octet() != 2 {
+			continue
+		}
+		if sc := readScar(c); c.ok {
+			s.scarred(sc)
+		}
 	}
 }
 

@@ -29,8 +29,12 @@ type entry struct {
 	domains []string
 }
 
-// scar is a place that the spool knows to be damaged or torn.
-type scar struct{ segment, offset, octets uint64 }
+// scar is a place that the spool knows to be damaged or torn. A batch that a
+// scar calls torn stays torn, however far the log is synced later.
+type scar struct {
+	segment, offset, octets, batch uint64
+	torn                           bool
+}
 
 var errCheckpoint = errors.New("not a whole checkpoint")
 
@@ -52,7 +56,10 @@ func (s *store) readCheckpoint() {
 			s.hurt(Damage{File: rel, Octets: w.size, What: err.Error()})
 			continue
 		}
-		s.ck, s.scars = ck, scars
+		s.ck = ck
+		for _, sc := range scars {
+			s.scarred(sc)
+		}
 		for _, inc := range adopted {
 			s.adopted[inc] = true
 		}
@@ -152,11 +159,15 @@ func (p *chunks) take(kind byte, body []byte) (done, ok bool) {
 func readEntry(c *cursor) (envelope.ID, *entry) {
 	id := c.id()
 	e := &entry{tenant: c.str(), kind: c.octet()}
-	c.octet() // flags
+	flags := c.octet()
 	e.segment, e.offset = c.uvarint(), c.uvarint()
 	c.uvarint() // octets of the accept
+	c.uvarint() // its batch
 	e.arrival = c.uint64()
 	e.size = c.uvarint()
+	if flags&1 != 0 {
+		c.id() // the draft's
+	}
 	n := c.uvarint()
 	if n > uint64(len(c.rest)) {
 		c.ok = false
@@ -168,9 +179,16 @@ func readEntry(c *cursor) (envelope.ID, *entry) {
 	return id, e
 }
 
+func (s *store) scarred(sc scar) {
+	s.scars = append(s.scars, sc)
+	if sc.torn {
+		s.main.scarred(sc.batch)
+	}
+}
+
 func readScar(c *cursor) scar {
 	sc := scar{segment: c.uint64(), offset: c.uint64(), octets: c.uint64()}
-	c.uint64() // batch
-	c.octet()  // torn or damaged
+	sc.batch = c.uint64()
+	sc.torn = c.octet() == 1
 	return sc
 }

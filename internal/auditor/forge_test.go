@@ -245,7 +245,9 @@ func checkpointOctets(number, batch uint64, book []byte, entries ...forgedEntry)
 	for _, e := range entries {
 		b = append(b, e.id[:]...)
 		b = append(str(b, e.tenant), 1, 0)
-		b = binary.AppendUvarint(binary.AppendUvarint(binary.AppendUvarint(b, e.segment), e.offset), 100)
+		for _, v := range []uint64{e.segment, e.offset, 100, 1} {
+			b = binary.AppendUvarint(b, v)
+		}
 		b = binary.LittleEndian.AppendUint64(b, uint64(forgeTime.UnixNano()))
 		b = binary.AppendUvarint(binary.AppendUvarint(b, 0), uint64(len(e.states)))
 		for _, s := range e.states {

@@ -130,7 +130,7 @@ func (l *logReader) blame(d Damage, damaged bool) {
 // weigh marks the records that count and names the others. It returns false
 // for a batch that does not exist.
 func (l *logReader) weigh(place Damage, b batch, list []record) bool {
-	synced := b.number <= l.sp.synced
+	synced := l.sp.acknowledged(b.number)
 	switch {
 	case !b.trailer && !synced:
 		place.What = "torn batch"
@@ -406,27 +406,24 @@ func (s *store) change(id envelope.ID, ch changed, number uint64) {
 	}
 }
 
+// note reads what the log says of an adopted directory. Scars were read before.
 func (s *store) note(c *cursor) {
-	switch c.octet() {
-	case 1:
-		inc := c.incarnation()
-		if s.adopted[inc] {
-			return
-		}
-		told := book{}
-		readBook(c, told)
-		if !c.ok {
-			s.a.rep.differ(envelope.ID{}, "", "a note about an adopted directory does not read")
-			return
-		}
-		s.adopted[inc] = true
-		delete(s.foreign, inc)
-		s.book.add(told)
-	case 2:
-		if sc := readScar(c); c.ok {
-			s.scars = append(s.scars, sc)
-		}
+	if c.octet() != 1 {
+		return
 	}
+	inc := c.incarnation()
+	if s.adopted[inc] {
+		return
+	}
+	told := book{}
+	readBook(c, told)
+	if !c.ok {
+		s.a.rep.differ(envelope.ID{}, "", "a note about an adopted directory does not read")
+		return
+	}
+	s.adopted[inc] = true
+	delete(s.foreign, inc)
+	s.book.add(told)
 }
 
 func (b book) add(o book) {
@@ -449,7 +446,8 @@ func (s *store) settleScars() {
 	for _, d := range s.pending {
 		if n, ok := segment[d.File]; ok {
 			for _, sc := range s.scars {
-				d.Known = d.Known || sc.segment == n && uint64(d.Offset) >= sc.offset && uint64(d.Offset) < sc.offset+max(sc.octets, 1)
+				d.Known = d.Known || d.Batch != 0 && d.Batch == sc.batch ||
+					sc.segment == n && uint64(d.Offset) >= sc.offset && uint64(d.Offset) < sc.offset+max(sc.octets, 1)
 			}
 		}
 		s.a.rep.damage(d)
