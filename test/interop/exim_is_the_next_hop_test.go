@@ -10,8 +10,10 @@ import (
 
 func TestEximIsTheNextHop(t *testing.T) {
 	for name, main := range map[string]func(*testing.T) string{
-		"plain":            func(*testing.T) string { return "" },
-		"without CHUNKING": func(*testing.T) string { return "chunking_advertise_hosts = :\npipelining_advertise_hosts = :\n" },
+		"plain": func(*testing.T) string { return eximPlain },
+		"without CHUNKING": func(*testing.T) string {
+			return "tls_advertise_hosts =\nchunking_advertise_hosts = :\npipelining_advertise_hosts = :\n"
+		},
 		"under STARTTLS": func(t *testing.T) string {
 			dir := openDir(t)
 			cert, key := harness.Certificate(t, dir, "exim.test")

@@ -20,7 +20,7 @@ func TestEximRelaysThroughPostern(t *testing.T) {
 			t.Parallel()
 			sink := harness.Sink(t, oracle.SinkConfig{})
 			node := startPostern(t, sink.Addr(), "", "")
-			addr := startExim(t, rig.PortOf(node.SMTP), "", transport)
+			addr := startExim(t, rig.PortOf(node.SMTP), eximPlain, transport)
 			var log oracle.Log
 			sendAll(t, addr, &log, awkward("exim", false))
 			arrived(t, sink, &log)

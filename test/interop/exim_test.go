@@ -22,9 +22,7 @@ smtp_accept_max = 100
 smtp_accept_queue_per_connection = 0
 host_lookup =
 rfc1413_query_timeout = 0s
-tls_advertise_hosts =
 smtputf8_advertise_hosts =
-chunking_advertise_hosts = *
 acl_smtp_rcpt = accept
 acl_smtp_data = accept
 never_users =
@@ -53,9 +51,12 @@ begin retry
 * * F,2h,1s
 `
 
+// eximPlain is the main part of a daemon without TLS.
+const eximPlain = "tls_advertise_hosts =\nchunking_advertise_hosts = *\n"
+
 // startExim starts a daemon of its own that relays everything to the port, and
 // returns its address. main and transport are put into those parts of its
-// configuration.
+// configuration; main is eximPlain unless it says who is offered TLS and CHUNKING.
 func startExim(t *testing.T, relayTo int, main, transport string) string {
 	t.Helper()
 	exim := eximBinary(t)

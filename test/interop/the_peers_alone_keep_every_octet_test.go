@@ -18,7 +18,7 @@ func TestThePeersAloneKeepEveryOctet(t *testing.T) {
 	})
 	t.Run("Exim", func(t *testing.T) {
 		sink := harness.Sink(t, oracle.SinkConfig{})
-		addr := startExim(t, sink.Port(), "", "")
+		addr := startExim(t, sink.Port(), eximPlain, "")
 		var log oracle.Log
 		sendAll(t, addr, &log, awkward("alone", false))
 		arrived(t, sink, &log)
