@@ -47,6 +47,10 @@ type Config struct {
 	// it. release is called once, when the connection is closed. nil: no bound.
 	Admit func(netip.Addr) (release func(), ok bool)
 
+	// NextSession numbers sessions, for logs; share it between the servers of a
+	// process. nil: the server counts for itself.
+	NextSession func() uint64
+
 	Logger  *slog.Logger // nil: no log
 	Metrics *Metrics     // nil: not exported
 }

@@ -2,12 +2,14 @@ package smtpserver
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/postern-mail/postern/internal/smtp"
 	"github.com/postern-mail/postern/internal/smtpwire"
 )
 
@@ -29,18 +31,38 @@ func (c *feed) Read(p []byte) (int, error) {
 
 func (c *feed) Write(p []byte) (int, error) { return c.said.Write(p) }
 
-// converse runs a session over in and returns what was kept and the codes of
-// the replies.
-func converse(t *testing.T, in []byte, sizes []byte) ([]message, []int) {
-	t.Helper()
-	rec := &recorder{t: t, anyone: true}
-	srv, err := New(Config{Hostname: "mx.example.test", MaxContentOctets: 4096, MaxContentLine: 256}, rec)
+// bench is a server whose recorder is changed for each input.
+type bench struct {
+	srv *Server
+	rec *recorder
+}
+
+func (b *bench) Connect(ctx context.Context, c *Conn) (Session, smtp.Reply) {
+	return b.rec.Connect(ctx, c)
+}
+
+func newBench(t testing.TB) *bench {
+	b := &bench{}
+	srv, err := New(Config{Hostname: "mx.example.test", MaxContentOctets: 4096, MaxContentLine: 256}, b)
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.srv = srv
+	return b
+}
+
+// converse runs a session over in and returns what was kept and the codes of
+// the replies.
+func (b *bench) converse(t *testing.T, in []byte, sizes []byte) ([]message, []int) {
+	t.Helper()
+	rec := &recorder{t: t, anyone: true}
+	b.rec = rec
 	c := &feed{sizes: sizes}
 	c.in.Reset(in)
-	runScripted(srv, c)
+	runScripted(b.srv, c)
+	if b.srv.Open() != 0 || counted(t, b.srv.tally.panics) != 0 {
+		t.Fatalf("%q: %d connections open, or a panic", in, b.srv.Open())
+	}
 	if o, cl, _ := rec.counts(); o != 1 || cl != 1 {
 		t.Fatalf("%q: %d sessions opened, %d closed", in, o, cl)
 	}
@@ -128,8 +150,9 @@ func FuzzConnection(f *testing.F) {
 		f.Add([]byte(s), []byte{0})
 	}
 	seedChasquidConnections(f)
+	b := newBench(f)
 	f.Fuzz(func(t *testing.T, in, sizes []byte) {
-		got, codes := converse(t, in, sizes)
+		got, codes := b.converse(t, in, sizes)
 		want, ok := reference(string(in), codes[1:])
 		if !ok {
 			t.Fatalf("%q: content that does not end was accepted: %v", in, codes)
@@ -156,13 +179,14 @@ func FuzzSmuggling(f *testing.F) {
 		f.Add([]byte(s), []byte{})
 		f.Add([]byte(s), []byte{2})
 	}
+	b := newBench(f)
 	f.Fuzz(func(t *testing.T, end, sizes []byte) {
 		const smuggled = "MAIL FROM:<evil@relay>\r\nRCPT TO:<a@b.test>\r\nDATA\r\nsmuggled\r\n.\r\n"
 		if bytes.Contains(append(append([]byte("body"), end...), smuggled[:4]...), []byte("\r\n.\r\n")) {
 			return
 		}
 		in := "EHLO c\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\nbody" + string(end) + smuggled
-		got, codes := converse(t, []byte(in), sizes)
+		got, codes := b.converse(t, []byte(in), sizes)
 		if len(got) > 1 || len(got) == 1 && !strings.Contains(got[0].content, "smuggled\r\n") {
 			t.Fatalf("%q: %d messages: %+v, codes %v", end, len(got), got, codes)
 		}
@@ -190,5 +214,20 @@ func seedChasquidConnections(f *testing.F) {
 			f.Add([]byte(s), []byte{})
 			f.Add([]byte(strings.ReplaceAll(s, "\n", "\r\n")), []byte{1})
 		}
+	}
+}
+
+// TestTheControlArmIsSmuggled shows that the tests above can fail: with the
+// weakness that drills switch on, two messages come of one.
+func TestTheControlArmIsSmuggled(t *testing.T) {
+	b := newBench(t)
+	b.srv.cfg.Newlines = smtpwire.Lenient
+	in := "EHLO c\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<c@d.test>\r\nDATA\r\nbody\n.\nMAIL FROM:<evil@relay>\r\nRCPT TO:<a@b.test>\r\nDATA\r\nsmuggled\r\n.\r\n"
+	if got, codes := b.converse(t, []byte(in), nil); len(got) != 2 {
+		t.Errorf("%d messages, codes %v", len(got), codes)
+	}
+	b = newBench(t)
+	if got, codes := b.converse(t, []byte(in), nil); len(got) != 0 || codes[len(codes)-1] != 521 {
+		t.Errorf("without it: %d messages, codes %v", len(got), codes)
 	}
 }

@@ -74,6 +74,7 @@ type Replier interface {
 // between calls to the Session; it stays valid, and does not change any more,
 // after Session.Close.
 type Conn struct {
+	Session     uint64         // its number, as in the log
 	Listener    string         // Config.Name
 	Local       netip.AddrPort // as the client dialled it, by PROXY or XCLIENT too
 	Remote      netip.AddrPort // the client, by PROXY or XCLIENT too; IPv4 is never IPv4-mapped

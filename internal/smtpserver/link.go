@@ -39,13 +39,14 @@ type link struct {
 	nc      net.Conn
 	out     []byte // replies that are due
 	phase   phase
-	since   time.Time // start of the phase
-	last    time.Time // last octets of content
-	total   time.Time // end of the session
-	got     int64     // octets read in this phase of content
-	armed   time.Time // the connection's read deadline
-	writeBy time.Time // the connection's write deadline
-	idle    bool      // no transaction: a server that stops may say 421 now
+	since   time.Time     // start of the phase
+	last    time.Time     // start of this wait
+	waited  time.Duration // in this phase of content, before this wait
+	total   time.Time     // end of the session
+	got     int64         // octets read in this phase of content
+	armed   time.Time     // the connection's read deadline
+	writeBy time.Time     // the connection's write deadline
+	idle    bool          // no transaction: a server that stops may say 421 now
 }
 
 // open arms both deadlines in one call.
@@ -69,8 +70,9 @@ func (l *link) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	if l.since.IsZero() {
-		l.since, l.last = now, now
+		l.since, l.waited = now, 0
 	}
+	l.last = now
 	for {
 		if err := l.arm(now); err != nil {
 			return 0, err
@@ -81,9 +83,9 @@ func (l *link) Read(p []byte) (int, error) {
 		}
 		n, err := l.nc.Read(p)
 		if n > 0 {
-			l.got += int64(n)
 			if l.phase == phaseContent {
-				l.last = now
+				l.got += int64(n)
+				l.waited += time.Since(now)
 			}
 			return n, nil
 		}
@@ -91,7 +93,9 @@ func (l *link) Read(p []byte) (int, error) {
 			return 0, err
 		}
 		l.armed = time.Time{}
+		then := now
 		now = time.Now()
+		l.waited += now.Sub(then)
 	}
 }
 
@@ -133,14 +137,15 @@ func (l *link) deadline() (time.Time, error) {
 }
 
 // slowest returns until when a client that keeps to the minimum rate has sent
-// more than it did.
+// more than it did. Only time spent waiting for it counts: while the content
+// is being written here, it is not the client that is slow.
 func (l *link) slowest() time.Time {
 	rate := int64(l.srv.cfg.MinRate)
 	if rate <= 0 {
 		return l.total
 	}
 	earned := time.Duration(l.got/rate) * time.Second
-	return l.since.Add(l.srv.cfg.Deadlines.RateGrace + earned)
+	return l.last.Add(l.srv.cfg.Deadlines.RateGrace + earned - l.waited)
 }
 
 // flush writes the replies that are due, in one write.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/postern-mail/postern/internal/smtpwire"
+	"github.com/postern-mail/postern/internal/telemetry"
 )
 
 // errProxy says that what came first is no PROXY header.
@@ -45,8 +46,8 @@ func (s *session) proxied() bool {
 	if err != nil {
 		s.srv.tally.refused.Inc()
 		s.srv.tally.cuts[cutProxyHeader].Inc()
-		s.srv.cfg.Logger.Warn("proxy header refused", "session", s.number, "listener", s.srv.cfg.Name,
-			"peer", s.conn.Remote, "error", err)
+		s.srv.cfg.Logger.Warn("proxy header refused", telemetry.KeySession, s.number, telemetry.KeyListener, s.srv.cfg.Name,
+			telemetry.KeyPeer, s.conn.Remote, telemetry.KeyError, err)
 		return false
 	}
 	if !h.local {

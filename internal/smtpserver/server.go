@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/postern-mail/postern/internal/smtp"
@@ -25,7 +26,7 @@ type Server struct {
 	buffers smtpwire.Buffers
 	tally   *tally
 
-	sequence atomic.Uint64 // of sessions, for the log
+	sequence atomic.Uint64 // of sessions, unless the Config has one
 	running  atomic.Int64  // connections that hold a place
 	draining atomic.Bool
 
@@ -54,6 +55,9 @@ func New(c Config, h Handler) (*Server, error) {
 	}
 	for i := range s.verbs {
 		s.verbs[i].count = c.Metrics.command(c.Name, s.verbs[i].name)
+	}
+	if s.cfg.NextSession == nil {
+		s.cfg.NextSession = func() uint64 { return s.sequence.Add(1) }
 	}
 	s.words = s.makeWords()
 	return s, nil
@@ -93,7 +97,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		default:
 			// Out of descriptors, most likely: wait for sessions to end.
 			backoff = min(max(2*backoff, 5*time.Millisecond), time.Second)
-			s.cfg.Logger.Warn("accept refused by the system", "listener", s.cfg.Name, "error", err)
+			s.cfg.Logger.Warn("accept refused by the system", telemetry.KeyListener, s.cfg.Name, telemetry.KeyError, err)
 			if !wait(ctx, backoff) {
 				return ctx.Err()
 			}
@@ -101,9 +105,12 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// isTemporary reports whether Accept may work later: ECONNABORTED, EMFILE,
-// ENFILE, ENOBUFS and what else the net package calls temporary.
+// isTemporary reports whether Accept may work later: want of descriptors or
+// memory, and what else the net package calls temporary.
 func isTemporary(err error) bool {
+	if errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM) {
+		return true
+	}
 	var t interface{ Temporary() bool }
 	return errors.As(err, &t) && t.Temporary() && !errors.Is(err, net.ErrClosed)
 }

@@ -245,6 +245,19 @@ func TestAClientThatKeepsTheRateIsNotCut(t *testing.T) {
 	c.want("250 2.0.0")
 }
 
+// TestOurOwnSlownessIsNotTheClients lets the handler take longer than the
+// grace of the minimum rate.
+func TestOurOwnSlownessIsNotTheClients(t *testing.T) {
+	rec := &recorder{onWrite: func() error { wait(context.Background(), 150*time.Millisecond); return nil }}
+	s := start(t, Config{MinRate: 1 << 30, Deadlines: Deadlines{RateGrace: 100 * time.Millisecond}}, rec)
+	c := dial(t, s.addr)
+	transact(c)
+	c.send("x\r\n")
+	until(t, "the first half", func() bool { return counted(t, s.tally.replies[3]) == 1 })
+	c.send("y\r\n.\r\n")
+	c.want("250 2.0.0")
+}
+
 func TestAPanicEndsItsSessionAndNoOther(t *testing.T) {
 	var logged bytes.Buffer
 	rec := &recorder{}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/postern-mail/postern/internal/smtp"
 	"github.com/postern-mail/postern/internal/smtpwire"
+	"github.com/postern-mail/postern/internal/telemetry"
 )
 
 // session is one connection. Only its own goroutine touches it, but for
@@ -41,9 +42,10 @@ type session struct {
 }
 
 func newSession(srv *Server, nc net.Conn) *session {
-	s := &session{raw: nc, state: fresh, number: srv.sequence.Add(1)}
+	s := &session{raw: nc, state: fresh, number: srv.cfg.NextSession()}
 	s.link = link{srv: srv, nc: nc, idle: true}
 	s.conn = &Conn{
+		Session:    s.number,
 		Listener:   srv.cfg.Name,
 		Submission: srv.cfg.Submission,
 		Local:      addrPort(nc.LocalAddr()),
@@ -83,8 +85,8 @@ func (s *session) recovered() {
 	}
 	s.srv.tally.panics.Inc()
 	s.srv.tally.cuts[cutPanic].Inc()
-	s.srv.cfg.Logger.Error("panic in session", "session", s.number, "listener", s.srv.cfg.Name,
-		"peer", s.conn.Remote, "panic", p, "stack", string(debug.Stack()))
+	s.srv.cfg.Logger.Error("panic in session", telemetry.KeySession, s.number, telemetry.KeyListener, s.srv.cfg.Name,
+		telemetry.KeyPeer, s.conn.Remote, telemetry.KeyPanic, p, telemetry.KeyStack, string(debug.Stack()))
 	s.say(smtp.InternalError())
 }
 
@@ -238,8 +240,8 @@ func (s *session) answer(r smtp.Reply, wire []byte) bool {
 func (s *session) cutOff(why cut, r smtp.Reply) {
 	r.Close = true
 	s.srv.tally.cuts[why].Inc()
-	s.srv.cfg.Logger.Info("session cut", "session", s.number, "listener", s.srv.cfg.Name,
-		"peer", s.conn.Remote, "reason", why.String(), "code", r.Code, "enhanced", r.Enhanced.String())
+	s.srv.cfg.Logger.Info("session cut", telemetry.KeySession, s.number, telemetry.KeyListener, s.srv.cfg.Name,
+		telemetry.KeyPeer, s.conn.Remote, telemetry.KeyReason, why.String(), telemetry.KeyCode, r.Code, telemetry.KeyEnhanced, r.Enhanced.String())
 	s.say(r)
 	s.linger = true
 }
@@ -256,20 +258,26 @@ func (s *session) failed(err error) {
 	case errors.Is(err, smtpwire.ErrNUL):
 		s.cutOff(cutContent, smtp.NulOctet())
 	case errors.Is(err, errTimedOut):
-		s.cutOff(cutTimeout, smtp.TimedOut())
+		s.outOfTime(cutTimeout, smtp.TimedOut())
 	case errors.Is(err, errTooSlow):
-		s.cutOff(cutSlow, smtp.TooSlow())
+		s.outOfTime(cutSlow, smtp.TooSlow())
 	case errors.Is(err, errSessionTotal):
-		s.cutOff(cutSessionTotal, smtp.SessionTooLong())
+		s.outOfTime(cutSessionTotal, smtp.SessionTooLong())
 	case errors.Is(err, errDraining):
 		s.srv.tally.cuts[cutShutdown].Inc()
 		s.say(smtp.ShuttingDown(s.srv.cfg.Hostname))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 	default:
-		s.srv.cfg.Logger.Debug("client lost", "session", s.number, "listener", s.srv.cfg.Name,
-			"peer", s.conn.Remote, "error", err)
+		s.srv.cfg.Logger.Debug("client lost", telemetry.KeySession, s.number, telemetry.KeyListener, s.srv.cfg.Name,
+			telemetry.KeyPeer, s.conn.Remote, telemetry.KeyError, err)
 	}
 	s.ending = true
+}
+
+// outOfTime cuts off a client for which there has been waiting enough.
+func (s *session) outOfTime(why cut, r smtp.Reply) {
+	s.cutOff(why, r)
+	s.linger = false
 }
 
 // lingerOn lets a client that is still sending read the last reply: closing

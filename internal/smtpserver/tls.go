@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/postern-mail/postern/internal/smtp"
+	"github.com/postern-mail/postern/internal/telemetry"
 )
 
 // mayStartTLS is the check of STARTTLS.
@@ -26,8 +27,8 @@ func (s *session) mayStartTLS() smtp.Reply {
 func (s *session) startTLS(context.Context, []byte) {
 	if n := s.rd.Discard(); n > 0 {
 		s.srv.tally.cuts[cutReadAhead].Inc()
-		s.srv.cfg.Logger.Warn("octets after starttls dropped", "session", s.number, "listener", s.srv.cfg.Name,
-			"peer", s.conn.Remote, "octets", n)
+		s.srv.cfg.Logger.Warn("octets after starttls dropped", telemetry.KeySession, s.number, telemetry.KeyListener, s.srv.cfg.Name,
+			telemetry.KeyPeer, s.conn.Remote, telemetry.KeyOctets, n)
 	}
 	s.say(smtp.StartTLS())
 	if s.flush(time.Now()) != nil || !s.handshake(s.raw) {
@@ -48,8 +49,8 @@ func (s *session) handshake(nc net.Conn) bool {
 	t := tls.Server(nc, s.srv.cfg.TLS)
 	if err := t.Handshake(); err != nil {
 		s.srv.tally.tlsFailed.Inc()
-		s.srv.cfg.Logger.Info("tls handshake failed", "session", s.number, "listener", s.srv.cfg.Name,
-			"peer", s.conn.Remote, "error", err)
+		s.srv.cfg.Logger.Info("tls handshake failed", telemetry.KeySession, s.number, telemetry.KeyListener, s.srv.cfg.Name,
+			telemetry.KeyPeer, s.conn.Remote, telemetry.KeyError, err)
 		return false
 	}
 	s.srv.tally.tlsOK.Inc()
