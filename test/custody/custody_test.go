@@ -2,6 +2,7 @@ package custody_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -151,7 +152,10 @@ func TestAfterAFlippedOctetNoMailGoesUnnamed(t *testing.T) {
 		r := w.audit(disk)
 		w.named(r.Sound, mentions(r.Live), mentions(r.Lost), fmt.Sprintf("%s at %d\n%s", name, off, text(r)))
 
-		own := w.spoolFindings(disk)
+		own, lost := w.spoolFindings(disk)
+		if got := mentions(r.Lost); !maps.Equal(got, lost) {
+			t.Errorf("%s at %d flipped: lost are %v by the auditor and %v by the spool", name, off, got, lost)
+		}
 		if hard := costly(r); (own > 0) != (hard > 0) || hard > 0 && r.Sound {
 			t.Errorf("%s at %d flipped: the spool's audit finds %d things, and the auditor %d:\n%s", name, off, own, hard, text(r))
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/postern-mail/postern/internal/auditor"
 	"github.com/postern-mail/postern/internal/durable/faultfs"
 	"github.com/postern-mail/postern/internal/envelope"
+	"github.com/postern-mail/postern/internal/spool"
 )
 
 // flip changes one octet that is not zero in a segment of the main log.
@@ -79,18 +80,23 @@ func costly(r *auditor.Report) int {
 	return n
 }
 
-// spoolFindings opens the disk and counts what recovery and the spool's own
-// audit find wrong.
-func (w *world) spoolFindings(disk *faultfs.Mem) int {
+// spoolFindings opens the disk, counts what recovery and the spool's own audit
+// find wrong, and says which messages they call lost.
+func (w *world) spoolFindings(disk *faultfs.Mem) (n int, lost map[envelope.ID]bool) {
 	w.t.Helper()
 	o := &world{t: w.t, disk: disk}
 	rec := o.open()
 	defer o.close()
-	n := 0
 	if rec.Hurt() {
 		n++
 	}
 	rep, err := o.sp.Audit(context.Background())
 	w.must(err)
-	return n + len(rep.Findings) + rep.Known
+	lost = map[envelope.ID]bool{}
+	for _, f := range append(rec.Findings, rep.Findings...) {
+		if f.Kind == spool.LostMessage && !f.ID.IsZero() {
+			lost[f.ID] = true
+		}
+	}
+	return n + len(rep.Findings) + rep.Known, lost
 }
