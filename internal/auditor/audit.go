@@ -307,7 +307,7 @@ func (s *store) checkHead(w *window, f *logFile, events bool) {
 		return
 	}
 	if good == 1 {
-		s.hurt(Damage{File: f.rel, Octets: batchStart, What: "one of the two file headers is damaged"})
+		s.hurt(Damage{File: f.rel, Octets: batchStart, Redundant: true, What: "one of the two file headers is damaged"})
 	}
 	f.ok = true
 }

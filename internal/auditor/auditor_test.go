@@ -205,6 +205,23 @@ func TestAnAbandonedBatchDoesNotCount(t *testing.T) {
 	}
 }
 
+func TestABatchThatAScarCallsTornStaysTorn(t *testing.T) {
+	main, ev := twoLogs()
+	start := main.batch(mail(4, "t1", "torn", "example.test")...) // number 6
+	clear(main.b[start+4096-96:])
+	next := newForgery("segment-00000002", 2, 99, 6, 7, own)
+	scar := []byte{2}
+	for _, v := range []uint64{1, uint64(start), 4096, 6} {
+		scar = binary.LittleEndian.AppendUint64(scar, v)
+	}
+	next.batch(rec{recNote, 1, envelope.ID{}, append(scar, 1)})
+	next.batch(mail(5, "t1", "later", "example.test")...)
+	next.batch()
+	if r := run(t, dirOf(t, main, next, ev)); strings.Contains(live(r), "4:") || r.Counts.NewDamage != 0 || !r.Sound {
+		t.Errorf("report:\n%s", text(t, r))
+	}
+}
+
 func TestAMissingTailOrSegmentIsNamed(t *testing.T) {
 	main, ev := twoLogs()
 	next := newForgery("segment-00000003", 3, 99, 9, 10, own)

@@ -131,6 +131,7 @@ func (l *logReader) blame(d Damage, damaged bool) {
 // for a batch that does not exist.
 func (l *logReader) weigh(place Damage, b batch, list []record) bool {
 	synced := l.sp.acknowledged(b.number)
+	place.Redundant = synced || b.trailer // its records are looked at one by one
 	switch {
 	case !b.trailer && !synced:
 		place.What = "torn batch"

@@ -97,6 +97,9 @@ type Damage struct {
 	ID     envelope.ID `json:"id,omitzero"`
 	What   string      `json:"what"`
 	Known  bool        `json:"known"` // the spool has it among its scars
+	// Redundant says that a twin of what is damaged is good, so that nothing
+	// is lost: a file's second header, a batch's other end.
+	Redundant bool `json:"redundant"`
 }
 
 // Draft is a finding about a draft file.

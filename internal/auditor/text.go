@@ -111,6 +111,9 @@ func writeDamage(p *printer, d Damage) {
 	if d.Known {
 		known = " (known to the spool)"
 	}
+	if d.Redundant {
+		known += " (its twin is good)"
+	}
 	p.line("  %s at %d, %d octets%s", printable(d.File), d.Offset, d.Octets, known)
 	detail := d.What
 	if d.Batch != 0 {
