@@ -46,6 +46,7 @@ type eventWriter struct {
 	seed          uint64
 	off           int64
 	batchNumber   uint64
+	syncedBatch   uint64
 	through       uint64 // events of main batches up to here are written
 	dirty         bool
 	hashes        []uint64 // keys of the file, for its filter
@@ -200,7 +201,7 @@ func (w *eventWriter) write(b *batch, through uint64) error {
 
 func (w *eventWriter) put(b *batch, through uint64) error {
 	e := edge{
-		seed: w.seed, number: w.batchNumber + 1, synced: w.batchNumber, limit: w.s.limit.Load(),
+		seed: w.seed, number: w.batchNumber + 1, synced: w.syncedBatch, limit: w.s.limit.Load(),
 		time: nanos(w.s.cfg.Clock()), offset: uint32(w.off), through: through,
 	}
 	b.seal(&e, w.s.weakSums)
@@ -299,6 +300,7 @@ func (w *eventWriter) syncFile() error {
 	}
 	w.s.stats.sync(forEvent, time.Since(began))
 	w.dirty = false
+	w.syncedBatch = w.batchNumber
 	w.syncedThrough.Store(w.through)
 	w.s.nudgeKeeper()
 	return nil

@@ -43,26 +43,51 @@ func (w *eventWriter) start(ctx context.Context, l *loader) error {
 	return nil
 }
 
-// findEnd looks through the newest files for the last batch. A file left open
-// by a crash is cut to what it holds and never continued.
+// findEnd looks through the newest files for the last batch that counts. A
+// file left open by a crash is cut to what it holds and never continued; one
+// without a header and without a batch was never more than a name.
 func (w *eventWriter) findEnd(l *loader) error {
-	for i, f := range slices.Backward(w.files) {
-		end, found, err := w.readEnd(f.name, l)
+	for i := len(w.files) - 1; i >= 0; i-- {
+		f := w.files[i]
+		e, err := w.readEnd(f.name)
 		if err != nil {
 			return err
 		}
-		if end < f.octets && end > 0 {
-			if err := w.cut(f.name, end); err != nil {
+		if !e.header && !e.used {
+			w.files = append(w.files[:i], w.files[i+1:]...)
+			w.total -= f.octets
+			if err := w.s.fs.Remove(f.name); err != nil {
 				return err
 			}
-			w.total -= f.octets - end
-			w.files[i].octets = end
+			continue
 		}
-		if found {
+		if !e.header {
+			l.find(Finding{Kind: BadEvents, Recipient: -1, Holder: path.Base(f.name), Detail: "both headers are destroyed"})
+			continue
+		}
+		if e.damaged > 0 {
+			l.find(Finding{Kind: BadEvents, Recipient: -1, Holder: path.Base(f.name), Octets: e.damaged, Detail: "events are destroyed"})
+		}
+		if e.end < f.octets {
+			if err := w.cut(f.name, e.end); err != nil {
+				return err
+			}
+			w.total -= f.octets - e.end
+			w.files[i].octets = e.end
+		}
+		if e.found {
+			w.through, w.batchNumber, w.syncedBatch = e.through, e.number, e.number
 			return nil
 		}
 	}
 	return nil
+}
+
+// eventEnd is how an event file ends.
+type eventEnd struct {
+	header, used, found bool
+	end, damaged        int64
+	through, number     uint64
 }
 
 func (w *eventWriter) cut(name string, end int64) error {
@@ -73,53 +98,80 @@ func (w *eventWriter) cut(name string, end int64) error {
 	return errors.Join(f.Truncate(end), f.Close())
 }
 
-// readEnd reads one event file for its last batch.
-func (w *eventWriter) readEnd(name string, l *loader) (end int64, found bool, err error) {
+// readEnd reads one event file for its last batch. What is bad and was synced
+// is damage; what is bad beyond is a torn tail, and with it all that follows:
+// those events come again from the main log.
+func (w *eventWriter) readEnd(name string) (e eventEnd, err error) {
 	f, err := w.s.fs.Open(name)
 	if err != nil {
-		return 0, false, err
+		return e, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	sc := eventScanner(f, w.s.weakSums)
+	sc, after := eventScanner(f, w.s.weakSums)
 	if sc == nil {
-		l.find(Finding{Kind: BadEvents, Recipient: -1, Holder: path.Base(name), Detail: "no good header"})
-		return 0, false, nil
+		var b [edgeOctets]byte
+		n, err := readFull(f, b[:], firstBatch)
+		e.used = n > 0 && string(b[:8]) == magicHeader
+		return e, err
 	}
-	end = firstBatch
+	synced, err := lastSynced(*sc)
+	if err != nil {
+		return e, err
+	}
+	e.header, e.end, e.number = true, firstBatch, after
 	for {
 		v, ok, err := sc.next()
 		if err != nil || !ok {
-			return end, found, err
+			return e, err
 		}
 		if v.bad || !v.trailer {
-			l.find(Finding{Kind: BadEvents, Recipient: -1, Holder: path.Base(name), Offset: v.off, Octets: v.octets, Detail: "events are destroyed, or were never synced"})
+			if e.number >= synced {
+				return e, nil
+			}
+			e.damaged += v.octets
 			continue
 		}
-		found = true
-		end = v.off + v.octets
-		w.through = max(w.through, v.edge.through)
-		w.batchNumber = max(w.batchNumber, v.edge.number)
+		if v.edge.number != e.number+1 && e.number+1 > synced {
+			return e, nil
+		}
+		e.found, e.end = true, v.off+v.octets
+		e.through, e.number = max(e.through, v.edge.through), v.edge.number
+	}
+}
+
+// lastSynced is the highest batch that any batch says was synced.
+func lastSynced(sc scanner) (uint64, error) {
+	sc.light = true
+	synced := uint64(0)
+	for {
+		v, ok, err := sc.next()
+		if err != nil || !ok {
+			return synced, err
+		}
+		if !v.bad {
+			synced = max(synced, v.edge.synced)
+		}
 	}
 }
 
 // eventScanner is nil for what is no event file that this build reads.
-func eventScanner(f durable.File, weak bool) *scanner {
+func eventScanner(f durable.File, weak bool) (sc *scanner, after uint64) {
 	h, ok := readHeader(f)
 	if !ok || !h.events || h.minReader > formatVersion {
-		return nil
+		return nil, 0
 	}
 	sc, err := newScanner(f, h.seed, weak)
 	if err != nil {
-		return nil
+		return nil, 0
 	}
-	return sc
+	return sc, h.after
 }
 
 // fromLog writes the events of the main batches after from up to to. fileMu is
 // held, or nothing else runs yet.
 func (w *eventWriter) fromLog(ctx context.Context, from, to uint64) error {
 	b := newBatch()
-	err := w.s.readLog(ctx, from, to, func(v *view) error {
+	err := w.s.readLog(ctx, from, to, func(_ *segment, v *view) error {
 		w.s.counted(v, func(r recordView) bool {
 			if r.good && (r.typ == recAccept || r.typ == recMove || r.typ == recFinish) {
 				b.add(r.typ, r.flags, r.id, r.body)
@@ -145,7 +197,7 @@ func (w *eventWriter) fromLog(ctx context.Context, from, to uint64) error {
 }
 
 // readLog gives the batches after from up to to, in order, that count.
-func (s *Spool) readLog(ctx context.Context, from, to uint64, give func(*view) error) error {
+func (s *Spool) readLog(ctx context.Context, from, to uint64, give func(*segment, *view) error) error {
 	s.segMu.RLock()
 	var list []*segment
 	for _, seg := range s.segs {
@@ -189,7 +241,7 @@ func firstNumber(seg *segment, weak bool) (uint64, bool) {
 	return v.edge.number, ok && err == nil
 }
 
-func (s *Spool) readSegment(ctx context.Context, seg *segment, from, to uint64, give func(*view) error) error {
+func (s *Spool) readSegment(ctx context.Context, seg *segment, from, to uint64, give func(*segment, *view) error) error {
 	sc, err := newScanner(seg.file, seg.seed, s.weakSums)
 	if err != nil {
 		return err
@@ -208,7 +260,7 @@ func (s *Spool) readSegment(ctx context.Context, seg *segment, from, to uint64, 
 		if v.edge.number > to {
 			return nil
 		}
-		if err := give(&v); err != nil {
+		if err := give(seg, &v); err != nil {
 			return err
 		}
 	}

@@ -75,7 +75,7 @@ func (w *eventWriter) eachIn(ctx context.Context, name string, keys []uint64, gi
 		return false, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	sc := eventScanner(f, w.s.weakSums)
+	sc, _ := eventScanner(f, w.s.weakSums)
 	if sc == nil || !mayHold(f, sc, keys) {
 		return true, nil
 	}

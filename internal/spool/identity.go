@@ -44,7 +44,7 @@ func (s *Spool) identityName() string { return path.Join(s.root, "identity") }
 
 // identify finds out which incarnation this is, or draws one, and locks it.
 func (s *Spool) identify(rec *Recovery) error {
-	if err := s.fs.MkdirAll(s.root); err != nil {
+	if err := s.makeRoot(); err != nil {
 		return err
 	}
 	want, err := s.here()
@@ -69,6 +69,25 @@ func (s *Spool) identify(rec *Recovery) error {
 		// made: IDs may have been drawn, so this incarnation is over.
 	}
 	return s.drawIncarnation(rec)
+}
+
+// makeRoot makes the directory, and its name durable all the way up: also
+// when an earlier process made it and the power failed before it was synced.
+// Ancestors that we may not open were not made by us.
+func (s *Spool) makeRoot() error {
+	if err := s.fs.MkdirAll(s.root); err != nil {
+		return err
+	}
+	for dir := path.Clean(s.root); ; {
+		up := path.Dir(dir)
+		if err := s.fs.SyncDir(up); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+		if up == dir || up == "." {
+			return nil
+		}
+		dir = up
+	}
 }
 
 // here is the identity that this machine and directory ask for.

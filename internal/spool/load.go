@@ -35,6 +35,7 @@ type loader struct {
 	from     checkpointHeader // where the state in idx came from; zero: nothing
 	last     uint64           // highest batch number seen
 	counted  uint64           // highest that counts
+	reached  uint64           // highest that was read whole
 	synced   uint64           // S of doc.go
 	limit    uint64
 	voids    []span

@@ -57,6 +57,9 @@ func (l *loader) replaySegment(n uint64, sc *scanner, prev uint64) (uint64, erro
 			badAt, badOctets = v.off, v.octets
 			continue
 		}
+		if prev == 0 && l.from.number == 0 && l.numbers[0] == n {
+			prev = v.edge.first - 1 // what was freed before is not missing
+		}
 		if v.edge.number <= prev {
 			continue // a checkpoint has it already, or it is not in order: it proves nothing
 		}
@@ -117,6 +120,9 @@ func (l *loader) replayBatch(n uint64, v *view) {
 	})
 	sr, scarred := l.scars[v.edge.number]
 	torn := v.edge.number > l.synced || scarred && sr.torn
+	if whole || !torn {
+		l.reached = max(l.reached, v.edge.number)
+	}
 	if torn && !v.trailer {
 		l.tornBatch(n, v, scarred)
 		return
