@@ -242,3 +242,35 @@ func seedChasquid(f *testing.F, name string) {
 		}
 	}
 }
+
+// TestQuotingAgreesWithPostfix takes the lines of Postfix's quote_822_local
+// test that speak of whole mailboxes.
+func TestQuotingAgreesWithPostfix(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("..", "..", "..", "shared", "testdata", "smtp-postfix", "global", "quote_822_local.ref"))
+	if err != nil {
+		t.Skipf("suite smtp-postfix is not here: %v", err)
+	}
+	checked := 0
+	for line := range strings.Lines(string(data)) {
+		f := strings.Split(strings.TrimSpace(line), "'") // 'a' quoted 'b'
+		if len(f) != 5 || strings.Contains(f[2], "flags") || !strings.Contains(f[1]+f[3], "@d") {
+			continue
+		}
+		raw, quoted := f[1], f[3]
+		if strings.Contains(f[2], "unquoted") {
+			raw, quoted = quoted, raw
+		}
+		at := strings.LastIndexByte(raw, '@')
+		p := Path{Local: raw[:at], Domain: raw[at+1:]}
+		if strings.Count(quoted[strings.LastIndexByte(quoted, '"'):], "@") != 1 {
+			continue // two domains: Postfix unquotes what is no mailbox
+		}
+		checked++
+		if got, err := ParseMailbox(quoted); err != nil || got != p || p.String() != quoted {
+			t.Errorf("%s: %+v, %v, want %+v as %s", quoted, got, err, p, p)
+		}
+	}
+	if checked < 2 {
+		t.Errorf("only %d lines were usable", checked)
+	}
+}

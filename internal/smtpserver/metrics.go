@@ -91,7 +91,6 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 type tally struct {
 	accepted, refused              prometheus.Counter
 	open                           prometheus.Gauge
-	commands                       map[string]prometheus.Counter
 	unknown                        prometheus.Counter
 	replies                        [6]prometheus.Counter
 	committed, rejected, abandoned prometheus.Counter
