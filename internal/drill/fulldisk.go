@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -85,31 +86,40 @@ func (w *world) until(ctx context.Context, d time.Duration, fact func() bool) bo
 	return true
 }
 
-// beforeData holds that a client that asks now hears 452 before it sends
-// content, because the lack of room is known.
+// beforeData holds that a client hears 452 before it sends content, as soon as
+// the node had the time to look at its disk.
 func (w *world) beforeData(ctx context.Context) {
-	c, err := oracle.Dial(ctx, w.node.SMTP)
-	if err != nil {
-		w.finding("the full node does not answer: %v", err)
+	said, line := "", ""
+	knows := w.until(ctx, 5*time.Second, func() bool {
+		said, line = w.askForRoom(ctx)
+		return strings.HasPrefix(said, "452")
+	})
+	if !knows {
+		w.finding("on a full disk %q is answered %q", line, said)
 		return
 	}
+	w.fact("full disk answers", "%s to %s", said, line)
+}
+
+// askForRoom runs a transaction up to the point where content is asked for, and
+// returns the refusal or the 354.
+func (w *world) askForRoom(ctx context.Context) (said, line string) {
+	c, err := oracle.Dial(ctx, w.node.SMTP)
+	if err != nil {
+		return err.Error(), "connect"
+	}
 	defer c.Close()
-	for _, line := range []string{"MAIL FROM:<" + sender + "> SIZE=30000", "RCPT TO:<probe@" + goodDomain + ">", "DATA"} {
+	for _, line = range []string{"MAIL FROM:<" + sender + "> SIZE=30000", "RCPT TO:<probe@" + goodDomain + ">", "DATA"} {
 		r, err := c.Command("%s", line)
 		if err != nil {
-			w.finding("%s on a full disk: %v", line, err)
-			return
+			return err.Error(), line
 		}
-		if r.Code == 452 {
-			w.fact("full disk answers", "%s to %s", r.Text, line)
-			return
-		}
+		said = r.Text
 		if r.Code >= 400 {
-			w.finding("%s on a full disk: want 452, got %s", line, r.Text)
-			return
+			break
 		}
 	}
-	w.finding("on a full disk the client was asked for content")
+	return said, line
 }
 
 // fill writes until the disk has no octet left.

@@ -168,7 +168,7 @@ func (w *world) judge() *oracle.Verdict {
 	w.fact("duplicates", "%d (%.3f %%), %d unexplained", v.Duplicates, v.DuplicateShare(), len(v.Unexplained))
 	for what, list := range map[string][]string{
 		"lost": v.Lost, "damaged": v.Damaged, "never sent, but arrived": v.Strangers,
-		"refused, but arrived": v.RefusedArrived, "duplicate that no kill explains": v.Unexplained,
+		"refused, but arrived": v.RefusedArrived, "duplicate that no kill explains": v.Unexplained, "named by two DSNs": v.ReportedTwice,
 	} {
 		for _, one := range list {
 			w.finding("%s: %s", what, one)
@@ -273,15 +273,9 @@ func (w *world) compareAudit(where string, r *control.AuditReport, v *oracle.Ver
 	for _, p := range r.Problems {
 		w.finding("%s: %s %s %s %s: %s", where, p.What, p.ID, p.Path, p.Where, p.Detail)
 	}
-	reports := 0 // DSNs arrive too
-	for _, a := range w.sink.Arrivals() {
-		if len(a.Failed) > 0 {
-			reports++
-		}
-	}
-	delivered := int64(v.Delivered + reports)
+	delivered := int64(v.Delivered + v.Reports) // DSNs are mail too
 	if sum.Delivered != delivered {
-		w.finding("%s: says %d delivered, the oracle saw %d (%d of them DSNs)", where, sum.Delivered, delivered, reports)
+		w.finding("%s: says %d delivered, the oracle saw %d (%d of them DSNs)", where, sum.Delivered, delivered, v.Reports)
 	}
 	if sum.Bounced != int64(v.Bounced) {
 		w.finding("%s: says %d bounced, the oracle saw %d", where, sum.Bounced, v.Bounced)

@@ -25,6 +25,8 @@ type Verdict struct {
 	RefusedArrived []string // answered 4xx or 5xx, and arrived nevertheless
 	Duplicates     int      // copies beyond the first
 	Unexplained    []string // duplicates that no kill explains
+	Reports        int      // different DSNs that arrived
+	ReportedTwice  []string // recipients that more than one DSN named
 }
 
 // DuplicateShare is duplicates by recipients that arrived, in percent.
@@ -50,12 +52,14 @@ func Judge(sent []Sent, arrived []Arrival, kills []time.Time) *Verdict {
 	}
 	copies := map[string][]Arrival{} // ID and recipient
 	bounced := map[string]bool{}     // recipient
+	reports := map[string][]Arrival{}
 	for _, a := range arrived {
-		for _, f := range a.Failed {
-			bounced[strings.ToLower(f)] = true
-		}
-		if a.ReversePath == "" && len(a.Failed) > 0 {
-			continue // a DSN: judged by whom it names
+		if a.ReversePath == "" && len(a.Failed) > 0 { // a DSN: judged by whom it names
+			if reports[a.MessageID] == nil {
+				v.report(a, bounced)
+			}
+			reports[a.MessageID] = append(reports[a.MessageID], a)
+			continue
 		}
 		if s := byID[a.ID]; s == nil || !contains(s.Recipients, a.Recipient) {
 			v.Strangers = append(v.Strangers, fmt.Sprintf("%q to %s", a.ID, a.Recipient))
@@ -70,7 +74,22 @@ func Judge(sent []Sent, arrived []Arrival, kills []time.Time) *Verdict {
 	for i := range sent {
 		v.judgeOne(&sent[i], copies, bounced, kills)
 	}
+	for _, same := range reports {
+		v.duplicates(same, kills)
+	}
 	return v
+}
+
+// report notes whom a DSN names that was not seen before.
+func (v *Verdict) report(a Arrival, bounced map[string]bool) {
+	v.Reports++
+	for _, f := range a.Failed {
+		f = strings.ToLower(f)
+		if bounced[f] {
+			v.ReportedTwice = append(v.ReportedTwice, f)
+		}
+		bounced[f] = true
+	}
 }
 
 func (v *Verdict) judgeOne(s *Sent, copies map[string][]Arrival, bounced map[string]bool, kills []time.Time) {

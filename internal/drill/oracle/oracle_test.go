@@ -93,13 +93,18 @@ func TestJudgeNamesWhatMustNotBe(t *testing.T) {
 		arrive("twice", 0), arrive("twice", 5*time.Second),
 		arrive("killed", 2900*time.Millisecond), arrive("killed", 4*time.Second),
 		arrive("refused", 0), arrive("doubt", 0), arrive("stranger", 0), hurt,
-		{Recipient: "f@x", Failed: []string{"bounced.0@x"}},
+		{Recipient: "f@x", Failed: []string{"bounced.0@x"}, MessageID: "1", Begun: at, At: at},
+		{Recipient: "f@x", Failed: []string{"bounced.0@x"}, MessageID: "1", Begun: at, At: at.Add(4 * time.Second)},
+		{Recipient: "f@x", Failed: []string{"bounced.0@x"}, MessageID: "2", Begun: at, At: at},
 	}
 	v := Judge(sent, arrived, []time.Time{at.Add(3 * time.Second)})
 	if len(v.Lost) != 1 || !strings.HasPrefix(v.Lost[0], "lost ") {
 		t.Errorf("lost %q", v.Lost)
 	}
-	if v.Duplicates != 2 || len(v.Unexplained) != 1 || !strings.HasPrefix(v.Unexplained[0], "twice ") {
+	if v.Reports != 2 || len(v.ReportedTwice) != 1 {
+		t.Errorf("%d reports, twice %q", v.Reports, v.ReportedTwice)
+	}
+	if v.Duplicates != 3 || len(v.Unexplained) != 2 || !strings.HasPrefix(v.Unexplained[0], "twice ") {
 		t.Errorf("%d duplicates, unexplained %q", v.Duplicates, v.Unexplained)
 	}
 	if v.Bounced != 1 || len(v.Strangers) != 1 || len(v.RefusedArrived) != 1 || v.DoubtArrived != 1 || len(v.Damaged) != 1 {

@@ -26,6 +26,9 @@ type Arrival struct {
 	// Failed lists the Final-Recipients of a DSN with a null reverse-path whose
 	// action is failed; nil for other mail.
 	Failed []string
+	// MessageID is the Message-ID field of a DSN, which tells a second copy from
+	// a second report.
+	MessageID string
 }
 
 // SinkConfig says how a sink behaves.
@@ -335,13 +338,14 @@ func (c *sinkSession) take(content []byte) error {
 		}
 	}
 	var failed []string
+	messageID := ""
 	if c.from == "" {
-		failed = finalRecipients(content)
+		failed, messageID = finalRecipients(content), headerField(content, "message-id")
 	}
 	s.mu.Lock()
 	for _, to := range c.recipients {
 		s.arrivals = append(s.arrivals, Arrival{
-			ID: id, Recipient: to, ReversePath: c.from, Intact: intact, Octets: len(content), Begun: c.begun, At: time.Now(), Failed: failed,
+			ID: id, Recipient: to, ReversePath: c.from, Intact: intact, Octets: len(content), Begun: c.begun, At: time.Now(), Failed: failed, MessageID: messageID,
 		})
 	}
 	if s.cfg.Keep {
@@ -376,6 +380,20 @@ func finalRecipients(content []byte) []string {
 		}
 	}
 	return out
+}
+
+// headerField is the first line of the named field's value, "" when there is
+// none. name is in lower case.
+func headerField(content []byte, name string) string {
+	for line := range strings.SplitSeq(string(content), "\r\n") {
+		if line == "" {
+			return ""
+		}
+		if field, value, ok := strings.Cut(line, ":"); ok && strings.ToLower(field) == name {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
 }
 
 // between returns what stands between the first < and the last >.
