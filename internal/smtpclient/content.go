@@ -16,7 +16,7 @@ const salvage = time.Second
 
 // content writes the content after 354, dots doubled, and reads the reply.
 func (c *Conn) content(ctx context.Context, t *Transaction, res *Result) *Error {
-	if c.rd.Buffered() > 0 {
+	if c.rd.Buffered() > 0 { // the end's reply, before there is an end
 		return c.breaks(ctx, Data, ErrOutOfTurn)
 	}
 	var enc smtpwire.Encoder
@@ -52,9 +52,6 @@ func (c *Conn) chunk(ctx context.Context, t *Transaction, res *Result) *Error {
 
 // emptyContent ends a DATA that no recipient is left for.
 func (c *Conn) emptyContent(ctx context.Context) *Error {
-	if c.rd.Buffered() > 0 {
-		return c.breaks(ctx, Data, ErrOutOfTurn)
-	}
 	if err := c.write(ctx, EndOfData, append(c.out[:0], ".\r\n"...)); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -23,7 +24,13 @@ import (
 	"github.com/postern-mail/postern/internal/smtp"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if _, ok := os.LookupEnv(sinkEnv); ok {
+		sink()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // peer is one connection of a scripted server. Its methods give up silently
 // when the client has gone: what the client saw is what is tested.

@@ -66,6 +66,10 @@ func (c *Conn) pipelined(ctx context.Context, t *Transaction, res *Result) *Erro
 	if err != nil {
 		return err
 	}
+	if c.rd.Buffered() > 0 {
+		// One reply too many: which one was whose?
+		return c.breaks(ctx, Data, ErrOutOfTurn)
+	}
 	if r.Code != 354 {
 		return nil // the transaction stays open at the peer: dirty
 	}
@@ -174,6 +178,9 @@ func (c *Conn) lockStep(ctx context.Context, t *Transaction, res *Result, chunki
 
 // ask writes c.out and reads its reply.
 func (c *Conn) ask(ctx context.Context, p Phase) (smtp.Reply, *Error) {
+	if c.rd.Buffered() > 0 {
+		return smtp.Reply{}, c.breaks(ctx, p, ErrOutOfTurn)
+	}
 	if err := c.write(ctx, p, c.out); err != nil {
 		return smtp.Reply{}, err
 	}
