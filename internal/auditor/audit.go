@@ -36,7 +36,7 @@ func Audit(ctx context.Context, dir string, o Options) (*Report, error) {
 	if fi, err := os.Stat(filepath.Join(dir, "spool")); err == nil && fi.IsDir() {
 		dir = filepath.Join(dir, "spool")
 	}
-	a := &audit{ctx: ctx, root: dir, rep: newReport(dir, o.Limit)}
+	a := &audit{ctx: ctx, root: dir, rep: newReport(dir, o.Limit), names: map[string]string{}}
 	if err := a.findStores(); err != nil {
 		return nil, fmt.Errorf("audit %s: %w", dir, err)
 	}
@@ -69,6 +69,15 @@ type audit struct {
 	all    map[envelope.ID]*message // after merge
 	book   book                     // after merge
 	sheds  []shed
+	names  map[string]string // tenants, so that each name is kept once
+}
+
+func (a *audit) tenant(name string) string {
+	if kept, ok := a.names[name]; ok {
+		return kept
+	}
+	a.names[name] = name
+	return name
 }
 
 // store is one incarnation's directory.

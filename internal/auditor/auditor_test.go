@@ -472,3 +472,25 @@ func FuzzBodies(f *testing.F) {
 		_ = text(t, run(t, dirOf(t, main, ev)))
 	})
 }
+
+// One segment of 5 KB messages, 20 a batch, none of them ended.
+func BenchmarkAudit(b *testing.B) {
+	main := newForgery("segment-00000001", 1, 77, 0, 1, own)
+	content := strings.Repeat("x", 5000)
+	for n := uint64(1); n < 10_000; n += 20 {
+		var list []rec
+		for i := range uint64(20) {
+			list = append(list, mail(n+i, "t1", content, "example.test")...)
+		}
+		main.batch(list...)
+	}
+	dir := dirOf(b, main)
+	b.SetBytes(int64(len(main.b)))
+	b.ReportAllocs()
+	for b.Loop() {
+		r, err := Audit(b.Context(), dir, Options{})
+		if err != nil || r.Counts.Live != 10_000 {
+			b.Fatal(err, r.Counts.Live)
+		}
+	}
+}

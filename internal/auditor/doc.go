@@ -16,7 +16,7 @@
 //     What is missing from that equation is the tenant's Missing.
 //
 // Memory: files are read in windows of 256 KiB. What is kept is one entry of
-// some 200 octets for each message of the main log and for each one that the
+// some 300 octets for each message of the main log and for each one that the
 // event log holds to be live, and the named findings (Options.Limit).
 //
 // How it works, in passes over each incarnation's directory:

@@ -297,7 +297,7 @@ func (s *store) unread(f *logFile, b batch, r record) {
 func newMessage(s *store, f *logFile, w *window, b batch, list []record, r record, c *cursor) (*message, bool) {
 	acc := readAccept(c)
 	m := &message{
-		tenant: acc.tenant, kind: acc.kind, store: s, file: f, at: r.at, length: r.length, batch: b.number, touched: b.number,
+		tenant: s.a.tenant(acc.tenant), kind: acc.kind, store: s, file: f, at: r.at, length: r.length, batch: b.number, touched: b.number,
 		size: acc.size, arrival: acc.arrival.UnixNano(), draft: acc.draft, draftID: acc.draftID, sum: acc.draftSum,
 		status: make([]status, len(acc.forward)),
 	}
