@@ -49,6 +49,7 @@ func TestAfterAnOrderlyEndBothGiveTheSameLedgerAndNameTheSameMail(t *testing.T) 
 func TestAfterAPowerCutBothAgreeAndNothingAcknowledgedIsMissing(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, seed)
 			mode := []faultfs.Unsynced{faultfs.KeepNone, faultfs.KeepAll, faultfs.KeepSome}[seed%3]
 			for life := range uint64(4) {
@@ -82,6 +83,7 @@ func TestAfterAPowerCutBothAgreeAndNothingAcknowledgedIsMissing(t *testing.T) {
 func TestAfterAPowerCutInTheMiddleOfACallBothAgree(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, seed+1000)
 			mode := []faultfs.Unsynced{faultfs.KeepNone, faultfs.KeepAll, faultfs.KeepSome, faultfs.KeepSome}[seed%4]
 			for life := range uint64(4) {
