@@ -47,6 +47,8 @@ type ClientConfig struct {
 	// StaleFor is how long after it was last good an answer may be served
 	// stale. Default 72 h (RFC 8767 section 5 suggests 1 to 3 days).
 	StaleFor time.Duration
+	// Telemetry exports Stats. nil: not seen.
+	Telemetry *telemetry.Telemetry
 	// Clock is for tests. Default telemetry.WallClock.
 	Clock telemetry.Clock
 }
@@ -133,6 +135,7 @@ func NewClient(cfg ClientConfig) *Client {
 	cfg = cfg.withDefaults()
 	c := &Client{cfg: cfg, cache: newCache(cfg.MaxEntries, cfg.StaleFor), open: map[question]*flight{}}
 	c.life, c.stop = context.WithCancel(context.Background())
+	c.export(cfg.Telemetry)
 	return c
 }
 
