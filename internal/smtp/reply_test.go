@@ -101,9 +101,18 @@ func TestReplyLinesAreParsed(t *testing.T) {
 		text string
 		ok   bool
 	}{
-		{"250 ok", 250, false, "ok", true}, {"250-ok", 250, true, "ok", true}, {"250", 250, false, "", true}, {"250 ", 250, false, "", true},
-		{"599 x", 599, false, "x", true}, {"25", 0, false, "", false}, {"650 x", 0, false, "", false}, {"150 x", 0, false, "", false},
-		{"2x0 x", 0, false, "", false}, {"250x", 0, false, "", false}, {"", 0, false, "", false}, {"SSH-2.0", 0, false, "", false},
+		{"250 ok", 250, false, "ok", true},
+		{"250-ok", 250, true, "ok", true},
+		{"250", 250, false, "", true},
+		{"250 ", 250, false, "", true},
+		{"599 x", 599, false, "x", true},
+		{"25", 0, false, "", false},
+		{"650 x", 0, false, "", false},
+		{"150 x", 0, false, "", false},
+		{"2x0 x", 0, false, "", false},
+		{"250x", 0, false, "", false},
+		{"", 0, false, "", false},
+		{"SSH-2.0", 0, false, "", false},
 	} {
 		code, more, text, ok := ParseReplyLine([]byte(tt.line))
 		if code != tt.code || more != tt.more || string(text) != tt.text || ok != tt.ok {
@@ -117,9 +126,16 @@ func TestEnhancedCodesAreCutOffTheText(t *testing.T) {
 		text, rest string
 		code       EnhancedCode
 	}{
-		{"5.1.1 no", "no", EnhancedCode{5, 1, 1}}, {"4.7.28", "", EnhancedCode{4, 7, 28}}, {"2.0.0  x", " x", EnhancedCode{2, 0, 0}},
-		{"5.7.100 x", "x", EnhancedCode{5, 7, 100}}, {"3.1.1 x", "3.1.1 x", EnhancedCode{}}, {"5.1.1x", "5.1.1x", EnhancedCode{}},
-		{"5.1", "5.1", EnhancedCode{}}, {"5.1111.1 x", "5.1111.1 x", EnhancedCode{}}, {"5..1 x", "5..1 x", EnhancedCode{}}, {"", "", EnhancedCode{}},
+		{"5.1.1 no", "no", EnhancedCode{5, 1, 1}},
+		{"4.7.28", "", EnhancedCode{4, 7, 28}},
+		{"2.0.0  x", " x", EnhancedCode{2, 0, 0}},
+		{"5.7.100 x", "x", EnhancedCode{5, 7, 100}},
+		{"3.1.1 x", "3.1.1 x", EnhancedCode{}},
+		{"5.1.1x", "5.1.1x", EnhancedCode{}},
+		{"5.1", "5.1", EnhancedCode{}},
+		{"5.1111.1 x", "5.1111.1 x", EnhancedCode{}},
+		{"5..1 x", "5..1 x", EnhancedCode{}},
+		{"", "", EnhancedCode{}},
 	} {
 		e, rest, ok := CutEnhanced(tt.text)
 		if e != tt.code || rest != tt.rest || ok == e.IsZero() {

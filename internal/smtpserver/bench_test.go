@@ -27,14 +27,19 @@ func (*sinkSession) Hello(context.Context) smtp.Reply { return smtp.Reply{} }
 func (*sinkSession) Auth(context.Context, string, string, string, string) smtp.Reply {
 	return smtp.Reply{}
 }
+
 func (*sinkSession) Mail(context.Context, smtp.Path, smtp.MailParams) smtp.Reply { return smtp.Reply{} }
+
 func (*sinkSession) Rcpt(context.Context, smtp.Path, smtp.RcptParams) smtp.Reply { return smtp.Reply{} }
-func (s *sinkSession) Content(context.Context) (Content, smtp.Reply)             { return s, smtp.Reply{} }
-func (s *sinkSession) Write(p []byte) (int, error)                               { s.octets += len(p); return len(p), nil }
-func (*sinkSession) Commit(context.Context) smtp.Reply                           { return smtp.Reply{} }
-func (*sinkSession) Abort()                                                      {}
-func (*sinkSession) Reset()                                                      {}
-func (*sinkSession) Close()                                                      {}
+
+func (s *sinkSession) Content(context.Context) (Content, smtp.Reply) { return s, smtp.Reply{} }
+
+func (s *sinkSession) Write(p []byte) (int, error) { s.octets += len(p); return len(p), nil }
+
+func (*sinkSession) Commit(context.Context) smtp.Reply { return smtp.Reply{} }
+func (*sinkSession) Abort()                            {}
+func (*sinkSession) Reset()                            {}
+func (*sinkSession) Close()                            {}
 
 // benchMessage is n octets of lines of 76 octets.
 func benchMessage(n int) []byte {

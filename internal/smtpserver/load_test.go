@@ -1,10 +1,13 @@
 package smtpserver
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/postern-mail/postern/internal/smtpwire"
@@ -110,4 +113,40 @@ func sendMany(addr string, client, messages int) error {
 		}
 	}
 	return exchange("QUIT\r\n", 221)
+}
+
+// poor is a listener that is out of descriptors once.
+type poor struct {
+	net.Listener
+	once sync.Once
+}
+
+func (l *poor) Accept() (net.Conn, error) {
+	var err error
+	l.once.Do(func() { err = &net.OpError{Op: "accept", Err: syscall.EMFILE} })
+	if err != nil {
+		return nil, err
+	}
+	return l.Listener.Accept()
+}
+
+func TestServingOutlivesAWantOfDescriptors(t *testing.T) {
+	ln, err := Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, err := New(Config{Hostname: "mx.example.test"}, sink{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(context.Background(), &poor{Listener: ln}) }()
+	dial(t, ln.Addr().String()).want("220")
+	_ = ln.Close()
+	if err := <-served; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a listener that is gone: %v", err)
+	}
+	if err := srv.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
 }

@@ -78,8 +78,10 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		tls:         counter("tls_handshakes_total", "TLS handshakes by result.", "result"),
 		auth:        counter("auth_total", "AUTH exchanges by result.", "result"),
 		panics:      counter("panics_total", "Sessions ended by a panic in this process."),
-		open: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "postern", Subsystem: "smtp",
-			Name: "open_connections", Help: "Connections that are open."}, []string{"listener"}),
+		open: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: "postern", Subsystem: "smtp",
+			Name: "open_connections", Help: "Connections that are open.",
+		}, []string{"listener"}),
 	}
 	if r != nil {
 		r.MustRegister(m.open)
