@@ -236,7 +236,7 @@ func TestEveryStateSurvivesAPowerCutAtEveryCall(t *testing.T) {
 	}
 	calls := whole.Calls()
 	t.Logf("%d mutating calls", calls)
-	step := 1
+	step := 3
 	if testing.Short() {
 		step = 7
 	}

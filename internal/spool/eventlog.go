@@ -131,7 +131,7 @@ func (w *eventWriter) readEnd(name string) (e eventEnd, err error) {
 			e.damaged += v.octets
 			continue
 		}
-		if v.edge.number != e.number+1 && e.number+1 > synced {
+		if e.number+1 > synced && (v.edge.number != e.number+1 || !v.allGood()) {
 			return e, nil
 		}
 		e.found, e.end = true, v.off+v.octets

@@ -67,12 +67,19 @@ func (s *Spool) tidy(l *loader) error {
 			return err
 		}
 	}
+	for _, name := range l.spares {
+		n, _ := fileNumber(path.Base(name), "spare")
+		s.spareNumber.Store(max(s.spareNumber.Load(), n))
+	}
 	for _, id := range l.drafts {
 		if l.idx.drafts[id] == 0 && s.mayRemoveDraft(id) {
 			if err := s.fs.Remove(draftName(s.dir, id)); err != nil {
 				return err
 			}
 		}
+	}
+	if err := s.unprepare(l); err != nil {
+		return err
 	}
 	for _, name := range l.spares {
 		if err := s.reuseSpare(name); err != nil {
@@ -82,11 +89,27 @@ func (s *Spool) tidy(l *loader) error {
 	return s.fs.SyncDir(s.dir)
 }
 
+// unprepare makes spares of the segments at the end that were prepared and
+// never used. Their numbers are free again.
+func (s *Spool) unprepare(l *loader) error {
+	for _, n := range slices.Backward(l.numbers) {
+		seg := l.segs[n]
+		if !seg.unused || seg.bad || seg.file == nil {
+			return nil
+		}
+		delete(s.segs, n)
+		name := spareName(s.dir, s.spareNumber.Add(1))
+		if err := errors.Join(seg.file.Close(), s.fs.Rename(seg.name, name)); err != nil {
+			return err
+		}
+		l.spares = append(l.spares, name)
+	}
+	return nil
+}
+
 // reuseSpare takes a spare left by the process before, or removes it when it
 // has another size or is one too many.
 func (s *Spool) reuseSpare(name string) error {
-	n, _ := fileNumber(path.Base(name), "spare")
-	s.spareNumber.Store(max(s.spareNumber.Load(), n))
 	f, err := s.fs.OpenReadWrite(name)
 	if err != nil {
 		return err

@@ -44,9 +44,11 @@ func (l *loader) missingSegments(first, last uint64) {
 
 func (l *loader) replaySegment(n uint64, sc *scanner, prev uint64) (uint64, error) {
 	badAt, badOctets := int64(0), int64(0)
+	seg := l.segs[n]
 	for {
 		v, ok, err := sc.next()
 		if err != nil || !ok {
+			seg.unused = err == nil && sc.off == firstBatch && !sc.tail()
 			if err == nil && sc.tail() {
 				l.torn++
 				l.find(Finding{Kind: Torn, Recipient: -1, Segment: n, Offset: sc.off, Batch: prev + 1, Detail: "a batch without its end"})
@@ -68,7 +70,7 @@ func (l *loader) replaySegment(n uint64, sc *scanner, prev uint64) (uint64, erro
 		prev = v.edge.number
 		l.batches++
 		l.octets += v.octets
-		l.segs[n].last = v.edge.number
+		seg.last = v.edge.number
 		if !l.void(v.edge.number) {
 			l.replayBatch(n, &v)
 		}

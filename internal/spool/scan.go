@@ -257,6 +257,16 @@ func (v *view) byDirectory(yield func(recordView) bool) {
 	}
 }
 
+// allGood reports whether every record is good.
+func (v *view) allGood() bool {
+	good := true
+	v.records(func(r recordView) bool {
+		good = good && r.good
+		return good
+	})
+	return good
+}
+
 // byWalking follows the lengths in the records. A length that a bad record
 // gives is believed only when a good record follows.
 func (v *view) byWalking(yield func(recordView) bool) {

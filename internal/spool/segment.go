@@ -26,6 +26,7 @@ type segment struct {
 	sealed time.Time    // when the next one was begun; zero for the head
 	last   uint64       // number of the last batch in it
 	bad    bool         // header destroyed, newer format or missing: never read
+	unused bool         // recovery found no batch in it
 	doomed bool         // a write or sync failed: removed instead of used again
 }
 
