@@ -110,7 +110,7 @@ func (cl *Client) dialer(to netip.Addr) Dialer {
 	if to.Is6() && !to.Is4In6() {
 		source = cl.cfg.Source6
 	}
-	d := &net.Dialer{}
+	d := &net.Dialer{KeepAlive: -1} // every wait has a deadline of its own
 	if source.IsValid() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
 	}
