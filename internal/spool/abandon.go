@@ -155,4 +155,7 @@ func (s *Spool) settleAll() {
 		}
 	}
 	s.syncOrFail(forFinish)
+	if !c.sealAt.IsZero() {
+		s.write(newBatch())
+	}
 }

@@ -269,6 +269,7 @@ func (s *Spool) put(b *batch) error {
 	b.seal(&e, s.weakSums)
 	telemetry.FailPoint("spool.batch.before-write")
 	if err := s.writeSealed(c.head, b); err != nil {
+		c.last = e.number // a part of it may lie on the disk: its number must lie between base and first
 		return fmt.Errorf("write %s at %d: %w", c.head.name, b.offset, err)
 	}
 	c.last = e.number
