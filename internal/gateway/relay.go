@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"net"
 	"net/netip"
 
@@ -18,10 +19,13 @@ func (g *gateway) resolver() dns.Resolver {
 	if g.demo != nil {
 		return dns.Split{Zone: g.demo.Zone}
 	}
-	return dns.NewClient(dns.ClientConfig{
+	client := dns.NewClient(dns.ClientConfig{
 		Upstreams: node.AddrPorts(g.cfg.DNS.Upstreams), TrustAD: g.cfg.DNS.TrustAD, Timeout: g.cfg.DNS.Timeout.Std(),
 		MaxOutstanding: g.cfg.Limits.DNSQuestions, MaxEntries: g.cfg.Limits.DNSCache, Clock: g.clock,
+		Telemetry: g.tel,
 	})
+	g.push("name client", func(context.Context) error { return client.Close() })
+	return client
 }
 
 // newRelay makes the transport of the queue.

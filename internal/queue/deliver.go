@@ -71,8 +71,11 @@ func tooMany(got []envelope.Outcome) bool {
 	return taken && off
 }
 
+// isTooMany reports whether the peer put a recipient off because of their
+// number: 452, or 552 from older servers (RFC 5321 section 4.5.3.1.10).
 func isTooMany(o *envelope.Outcome) bool {
-	return o.Verdict == envelope.AdviceDefer && o.Attempt.Cause == cause.PeerRcpt4xx && o.Attempt.Reply.Code == 452
+	return o.Verdict == envelope.AdviceDefer && o.Attempt.Cause == cause.PeerRcpt4xx &&
+		(o.Attempt.Reply.Code == 452 || o.Attempt.Reply.Code == 552)
 }
 
 // checked makes sure that there is exactly one usable outcome for each

@@ -319,7 +319,7 @@ func TestRecipientsThatAreTooManyAreTriedAgainAtOnce(t *testing.T) {
 			out := all(t, envelope.AdviceDelivered, cause.None)
 			for i := 10; i < len(out); i++ {
 				out[i] = one(t.rcpts[i], t.hop, envelope.AdviceDefer, cause.PeerRcpt4xx)
-				out[i].Attempt.Reply.Code = 452
+				out[i].Attempt.Reply.Code = 452 + 100*(i%2) // RFC 5321 section 4.5.3.1.10: 552 means the same
 			}
 			return out
 		}
