@@ -115,6 +115,7 @@ type logFile struct {
 // span is what the edges of a log say.
 type span struct {
 	synced    uint64 // S of the format text
+	told      uint64 // S by the batches alone
 	through   uint64
 	last      uint64 // highest number that counts
 	abandoned map[[2]uint64]bool
@@ -142,6 +143,7 @@ func (s *span) skip(number uint64) bool {
 
 func (s *span) learn(e edge) {
 	s.synced, s.through = max(s.synced, e.synced), max(s.through, e.through)
+	s.told = max(s.told, e.synced)
 	if e.first > e.base+1 {
 		if s.abandoned == nil {
 			s.abandoned = map[[2]uint64]bool{}
@@ -173,7 +175,7 @@ func (a *audit) findStores() error {
 		s := &store{
 			a: a, dir: e.Name(), inc: inc, aside: aside, drafts: map[envelope.ID]string{},
 			msgs: map[envelope.ID]*message{}, late: map[envelope.ID]map[uint64]bool{}, book: book{},
-			foreign: map[envelope.Incarnation]book{}, adopted: map[envelope.Incarnation]bool{},
+			adopted: map[envelope.Incarnation]bool{},
 		}
 		if err := s.list(); err != nil {
 			s.trouble(e.Name(), err)

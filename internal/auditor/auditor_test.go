@@ -361,8 +361,8 @@ func TestAnAdoptedDirectoryCountsOnce(t *testing.T) {
 
 	note := append([]byte{1}, own[:]...)
 	note = binary.AppendUvarint(note, 2)
-	note = append(note, bookBody("t1", 3, 2, 0)[1:]...)
-	note = append(note, bookBody("t2", 1, 0, 0)[1:]...)
+	note = append(note, bookBody("t1", 1, 1, 0)[1:]...) // of message 1, which has ended
+	note = append(note, bookBody("t2", 0, 0, 0)[1:]...)
 	foreign.batch(rec{recNote, 1, envelope.ID{}, note})
 	foreign.batch()
 	put(t, dir, other.String()+"/"+foreign.name, foreign.b)

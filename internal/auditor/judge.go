@@ -43,12 +43,22 @@ func (a *audit) merge() {
 			continue
 		}
 		a.book.add(s.book)
-		for inc, b := range s.foreign {
-			if !here[inc] {
-				a.book.add(b)
-			}
-		}
 		a.gather(s, here)
+	}
+	for _, m := range a.all {
+		if m.alone {
+			a.book.of(m.tenant).copied(m)
+		}
+	}
+}
+
+// copied counts a message of which only a copy is known, as it stands.
+func (a *account) copied(m *message) {
+	a.source(m.kind, int64(len(m.status)))
+	for _, st := range m.status {
+		if terminal(st.state) {
+			a.end(st.state, 1)
+		}
 	}
 }
 
@@ -60,7 +70,7 @@ func (a *audit) gather(s *store, here map[envelope.Incarnation]bool) {
 		}
 		old := a.all[id]
 		switch {
-		case old == nil || old.foreign:
+		case old == nil || old.foreign && (!m.foreign || s.adopted[inc]):
 			a.all[id] = m
 		case !m.foreign:
 			a.rep.differ(id, m.tenant, "accepted in two directories: "+old.store.dir+" and "+s.dir)
@@ -299,7 +309,7 @@ func (a *audit) checkDrafts() {
 		if !m.live() || !m.draft {
 			continue
 		}
-		rel, ok := m.store.drafts[m.draftID]
+		rel, ok := a.draftOf(m)
 		if !ok {
 			m.hurt = "its draft file is missing"
 			a.rep.draft(Draft{File: m.store.dir + "/draft-" + m.draftID.String(), ID: id, What: draftMissing})
@@ -324,6 +334,20 @@ func (a *audit) checkDrafts() {
 	slices.SortFunc(a.rep.Drafts, func(x, y Draft) int {
 		return strings.Compare(x.File+x.What+x.ID.String(), y.File+y.What+y.ID.String())
 	})
+}
+
+// draftOf finds the draft that m names. While a directory is being adopted its
+// drafts move, so that each may lie in either.
+func (a *audit) draftOf(m *message) (string, bool) {
+	if rel, ok := m.store.drafts[m.draftID]; ok {
+		return rel, true
+	}
+	for _, s := range a.stores {
+		if rel, ok := s.drafts[m.draftID]; ok {
+			return rel, true
+		}
+	}
+	return "", false
 }
 
 func (a *audit) draftGood(s *store, rel string, want uint32) bool {

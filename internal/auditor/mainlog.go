@@ -28,6 +28,7 @@ type message struct {
 	left    int    // recipients that are not terminal
 	touched uint64 // main batch of the last change
 	foreign bool   // came as a copy of which no accept was seen
+	alone   bool   // such a copy, in no checkpoint: merge counts it, once
 	main    bool   // the main log or checkpoint knows it
 	event   []uint8
 }
@@ -75,10 +76,11 @@ func (l *logReader) run(files []*logFile) {
 		w.close()
 	}
 	if n := len(files); n > 0 && last < l.sp.synced {
-		l.s.hurt(Damage{
-			File: files[n-1].rel, Batch: l.sp.synced,
-			What: fmt.Sprintf("the %s ends with batch %d, but %d was synced", l.what, last, l.sp.synced),
-		})
+		// Only a checkpoint may know of a batch that never reached the disk:
+		// one without records, after its sync. Had it had records, then the
+		// checkpoint would differ from the log, and cross says so.
+		l.blame(Damage{File: files[n-1].rel, Batch: l.sp.synced,
+			What: fmt.Sprintf("the %s ends with batch %d, but %d was synced", l.what, last, l.sp.synced)}, last < l.sp.told)
 	}
 	l.sp.last = last
 }
@@ -200,7 +202,9 @@ func (s *store) readMain() {
 func (s *store) cross() {
 	rep := s.a.rep
 	s.book = s.ck.book
-	s.foreign = map[envelope.Incarnation]book{}
+	for _, m := range s.msgs {
+		m.alone = false
+	}
 	for id, e := range s.ck.entries {
 		m := s.msgs[id]
 		if m == nil {
@@ -345,36 +349,16 @@ func (s *store) take(id envelope.ID, m *message, isCopy bool) {
 		if len(old.status) == len(m.status) {
 			m.status, m.left, m.touched = old.status, old.left, old.touched
 		}
-		m.foreign = old.foreign
+		m.foreign, m.alone = old.foreign, old.alone
 	case old != nil:
 		s.a.rep.differ(id, m.tenant, "accepted twice under one ID")
 		return
 	case isCopy:
-		m.foreign = true
-		s.copied(id, m)
+		m.foreign, m.alone = true, true
 	default:
 		s.book.of(m.tenant).source(m.kind, int64(len(m.status)))
 	}
 	s.msgs[id] = m
-}
-
-// copied counts a copy whose accept was not seen. With a checkpoint behind us
-// it comes from another directory, and that one's ledger comes in a note.
-func (s *store) copied(id envelope.ID, m *message) {
-	to := s.book
-	if inc := id.Incarnation(); inc != s.inc {
-		if s.foreign[inc] == nil {
-			s.foreign[inc] = book{}
-		}
-		to = s.foreign[inc]
-	}
-	acc := to.of(m.tenant)
-	acc.source(m.kind, int64(len(m.status)))
-	for _, st := range m.status {
-		if terminal(st.state) {
-			acc.end(st.state, 1)
-		}
-	}
 }
 
 func (s *store) change(id envelope.ID, ch changed, number uint64) {
@@ -403,11 +387,15 @@ func (s *store) change(id envelope.ID, ch changed, number uint64) {
 	st.state, st.next = ch.to, ch.next
 	if terminal(ch.to) {
 		m.left--
-		s.book.of(m.tenant).end(ch.to, 1)
+		if !m.alone {
+			s.book.of(m.tenant).end(ch.to, 1)
+		}
 	}
 }
 
-// note reads what the log says of an adopted directory. Scars were read before.
+// note reads what the log says of an adopted directory: its ledger without the
+// messages that were live there, which count with their copies. Scars were
+// read before.
 func (s *store) note(c *cursor) {
 	if c.octet() != 1 {
 		return
@@ -423,7 +411,6 @@ func (s *store) note(c *cursor) {
 		return
 	}
 	s.adopted[inc] = true
-	delete(s.foreign, inc)
 	s.book.add(told)
 }
 

@@ -392,26 +392,3 @@ func TestFilesAndDirectoriesAreForTheirOwnerOnly(t *testing.T) {
 		}
 	}
 }
-
-func TestAMadeDirectorySurvivesAPowerCut(t *testing.T) {
-	for _, name := range []string{"/a/b/c", "a/b/c", "/a"} {
-		m := faultfs.NewMem()
-		must(t, durable.MakeDir(m, name))
-		if _, err := m.CrashClone(faultfs.KeepNone, 0).Stat(name); err != nil {
-			t.Errorf("after the power cut: %v", err)
-		}
-	}
-	m := faultfs.NewMem()
-	must(t, m.MkdirAll("/a")) // by a process that was killed before its SyncDir
-	must(t, durable.MakeDir(m, "/a"))
-	if _, err := m.CrashClone(faultfs.KeepNone, 0).Stat("/a"); err != nil {
-		t.Errorf("made again, after the power cut: %v", err)
-	}
-	each(t, func(t *testing.T, fsys durable.FS, dir string) {
-		must(t, durable.MakeDir(fsys, filepath.Join(dir, "x/y")))
-		must(t, create(t, fsys, filepath.Join(dir, "x/y/z"), "deep").Close())
-		if err := durable.MakeDir(fsys, filepath.Join(dir, "x/y/z/below")); err == nil {
-			t.Error("a directory below a file was made")
-		}
-	})
-}

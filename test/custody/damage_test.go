@@ -84,7 +84,7 @@ func costly(r *auditor.Report) int {
 // find wrong, and says which messages they call lost.
 func (w *world) spoolFindings(disk *faultfs.Mem) (n int, lost map[envelope.ID]bool) {
 	w.t.Helper()
-	o := &world{t: w.t, disk: disk}
+	o := &world{t: w.t, disk: disk, machine: w.machine}
 	rec := o.open()
 	defer o.close()
 	if rec.Hurt() {

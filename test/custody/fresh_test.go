@@ -8,7 +8,6 @@ import (
 
 func TestAFreshDataDirectorySurvivesAPowerCut(t *testing.T) {
 	w := newWorld(t, 3)
-	w.disk = faultfs.NewMem() // nothing is there, not even /data
 	w.open()
 	w.must(w.accept())
 	disk := w.disk.CrashClone(faultfs.KeepNone, 0)

@@ -16,7 +16,6 @@ import (
 
 	"github.com/postern-mail/postern/internal/auditor"
 	"github.com/postern-mail/postern/internal/cause"
-	"github.com/postern-mail/postern/internal/durable"
 	"github.com/postern-mail/postern/internal/durable/faultfs"
 	"github.com/postern-mail/postern/internal/envelope"
 	"github.com/postern-mail/postern/internal/smtp"
@@ -31,6 +30,9 @@ type world struct {
 	disk *faultfs.Mem
 	sp   *spool.Spool
 	mail map[envelope.ID]*mail
+
+	machine string // another one adopts what the one before left
+	inline  bool   // no content is long enough for a draft file
 }
 
 // mail is a message for which Commit returned nil. seen holds every state that
@@ -53,25 +55,28 @@ func (m *mail) put(recipient int, s envelope.State) {
 
 func newWorld(t *testing.T, seed uint64) *world {
 	t.Helper()
-	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 1)), disk: faultfs.NewMem(), mail: map[envelope.ID]*mail{}}
-	w.must(durable.MakeDir(w.disk, "/data/spool"))
-	return w
+	return &world{t: t, rng: rand.New(rand.NewPCG(seed, 1)), disk: faultfs.NewMem(), mail: map[envelope.ID]*mail{}, machine: "first"}
 }
 
 func (w *world) open() *spool.Recovery {
 	w.t.Helper()
+	rec, err := w.tryOpen()
+	if err != nil {
+		w.t.Fatalf("open: %v", err)
+	}
+	return rec
+}
+
+func (w *world) tryOpen() (*spool.Recovery, error) {
 	sp, rec, err := spool.Open(w.t.Context(), spool.Config{
-		FS: w.disk, Dir: "/data/spool", Identity: spool.NodeIdentity{Machine: "test", Inode: 7},
+		FS: w.disk, Dir: "/data/spool", Identity: spool.NodeIdentity{Machine: w.machine, Inode: 7},
 		SegmentOctets: 128 << 10, InlineMax: 8 << 10, MinFreeOctets: -1, MinFreeInodes: -1, BallastOctets: 4096,
 		FinishSyncDelay: time.Millisecond, CheckpointEvery: 15 * time.Millisecond, EventSyncEvery: 3 * time.Millisecond,
 		CopyForwardAfter: time.Millisecond, CopyForwardAtMost: 50 * time.Millisecond, WipeAfter: 20 * time.Millisecond,
 		Logger: slog.New(slog.DiscardHandler),
 	})
-	if err != nil {
-		w.t.Fatalf("open: %v", err)
-	}
 	w.sp = sp
-	return rec
+	return rec, err
 }
 
 func (w *world) close() {
@@ -85,7 +90,7 @@ func (w *world) close() {
 // accept commits one content for one or two tenants.
 func (w *world) accept() error {
 	size := w.rng.IntN(6 << 10)
-	if w.rng.IntN(8) == 0 {
+	if w.rng.IntN(8) == 0 && !w.inline {
 		size = 9<<10 + w.rng.IntN(20<<10)
 	}
 	d, err := w.draft(bytes.Repeat([]byte("content\r\n"), size/9+1))
