@@ -16,7 +16,7 @@ func custody() scenario {
 			{name: "kill-slow-disk", what: "The same while every write and sync takes 20 ms more.", needs: "strace", run: killOnSlowDisk},
 			{name: "fail-points", what: "The process kills itself at each named line of the mail path, at a random passage.", drill: true, run: killAtPoints},
 			{name: "order", what: "Every system call of sampled transactions: the sync that covers a message returned before its 250 was written.", needs: "strace", run: syncBeforeReply},
-			{name: "disk-errors", what: "Syncs answer EIO, writes ENOSPC: the client hears 4xx, nobody else's mail is lost, the node stays up.", needs: "strace", run: diskErrors},
+			{name: "disk-errors", what: "Syncs answer EIO, writes ENOSPC: the client hears 4xx, nobody else's mail is lost, the node stays up, and a kill afterwards changes nothing of it.", needs: "strace", run: diskErrors},
 			{name: "forged", what: "Content that holds valid-looking batches of the log lies beside a flipped octet when the node starts.", run: forgedRecords},
 			{name: "full-disk", what: "The disk fills up under load and gets room again.", needs: "root", run: fullDisk},
 			{name: "kill-slow-disk, ack before write", what: "Control: 250 is said before the batch is written.", weakness: telemetry.AckBeforeWrite, needs: "strace", run: killOnSlowDisk},

@@ -21,7 +21,7 @@ var injections = []struct{ name, trace, inject string }{
 
 // diskErrors lets the kernel lie to the running node under load.
 func diskErrors(ctx context.Context, s *stage) error {
-	w, err := newWorld(s, worldConfig{yaml: smallSegments})
+	w, err := newWorld(s, worldConfig{yaml: smallSegments, trusted: true, sink: oracle.SinkConfig{Rcpt: moody}})
 	if err != nil {
 		return err
 	}
@@ -29,9 +29,10 @@ func diskErrors(ctx context.Context, s *stage) error {
 	if err := w.node.Start(ctx); err != nil {
 		return err
 	}
-	load := &oracle.Load{Addr: w.node.SMTP, Sessions: 12, PerSecond: rate, Seed: s.seed, Make: w.mixed(25), Log: &w.log}
+	load := &oracle.Load{Addr: w.node.SMTP, Sessions: 12, PerSecond: rate, Seed: s.seed, Make: w.moody(), Log: &w.log}
 	stop := inBackground(ctx, load)
 	defer stop()
+	begin := time.Now()
 	for _, i := range injections {
 		if err := w.inject(ctx, i.name, i.trace, i.inject); err != nil {
 			return err
@@ -42,10 +43,20 @@ func diskErrors(ctx context.Context, s *stage) error {
 		}
 	}
 	stop()
-	if err := w.settle(ctx, 20*time.Second); err != nil {
+	w.softRefusals()
+	// Deferred mail still lives here; what recovery makes of abandoned segments
+	// is seen only by a start.
+	if err := w.kill(); err != nil {
 		return err
 	}
-	w.softRefusals()
+	w.kills[0].Since = begin // what a disk refused to note since then is delivered again
+	if err := w.node.Start(ctx); err != nil {
+		s.finding("after disk errors and a kill: %v", err)
+		return nil
+	}
+	if err := w.settle(ctx, 30*time.Second); err != nil {
+		return err
+	}
 	v := w.judge()
 	w.panics()
 	return w.audit(ctx, v)

@@ -31,7 +31,7 @@ type world struct {
 	node  *rig.Node
 	sink  *oracle.Sink
 	log   oracle.Log
-	kills []time.Time
+	kills []oracle.Kill
 }
 
 // worldConfig says what differs from a plain node with one good domain.
@@ -74,7 +74,7 @@ func (w *world) close() {
 // kill ends the node with SIGKILL and remembers when.
 func (w *world) kill() error {
 	at, err := w.node.Kill()
-	w.kills = append(w.kills, at)
+	w.kills = append(w.kills, oracle.KilledAt(at))
 	return err
 }
 
@@ -88,7 +88,7 @@ func (w *world) killedItself(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
-	w.kills = append(w.kills, time.Now())
+	w.kills = append(w.kills, oracle.KilledAt(time.Now()))
 	if st, ok := w.node.State().Sys().(syscall.WaitStatus); !ok || st.Signal() != syscall.SIGKILL {
 		w.finding("the node ended with %s; its log ends: %s", w.node.State(), w.node.LogTail(1500))
 	}

@@ -12,6 +12,14 @@ import (
 // of it lies no more. Chosen: 1 s on a shared machine.
 const Explain = time.Second
 
+// Kill is a stop without warning. A copy that a sink took between Since and At
+// may have gone unrecorded, which explains a second one after At.
+type Kill struct{ Since, At time.Time }
+
+// KilledAt is a kill on a disk that took every record, so that at most Explain
+// before it is in doubt.
+func KilledAt(at time.Time) Kill { return Kill{Since: at.Add(-Explain), At: at} }
+
 // Verdict is what a comparison of sent and arrived says.
 type Verdict struct {
 	Sent, Acked, Refused, Doubt int // messages
@@ -42,9 +50,9 @@ func (v *Verdict) String() string {
 		v.Sent, v.Acked, v.Refused, v.Doubt, v.Delivered, v.Bounced, len(v.Lost), v.Duplicates)
 }
 
-// Judge compares what was sent with what arrived. kills are the moments at which
-// the node was stopped without warning; only they explain a second copy.
-func Judge(sent []Sent, arrived []Arrival, kills []time.Time) *Verdict {
+// Judge compares what was sent with what arrived. Only kills explain a
+// second copy.
+func Judge(sent []Sent, arrived []Arrival, kills []Kill) *Verdict {
 	v := &Verdict{Sent: len(sent)}
 	byID := map[string]*Sent{}
 	for i := range sent {
@@ -92,7 +100,7 @@ func (v *Verdict) report(a Arrival, bounced map[string]bool) {
 	}
 }
 
-func (v *Verdict) judgeOne(s *Sent, copies map[string][]Arrival, bounced map[string]bool, kills []time.Time) {
+func (v *Verdict) judgeOne(s *Sent, copies map[string][]Arrival, bounced map[string]bool, kills []Kill) {
 	switch s.Outcome {
 	case Acked:
 		v.Acked++
@@ -122,7 +130,7 @@ func (v *Verdict) judgeOne(s *Sent, copies map[string][]Arrival, bounced map[str
 	}
 }
 
-func (v *Verdict) duplicates(got []Arrival, kills []time.Time) {
+func (v *Verdict) duplicates(got []Arrival, kills []Kill) {
 	sort.Slice(got, func(i, j int) bool { return got[i].At.Before(got[j].At) })
 	for i := 1; i < len(got); i++ {
 		v.Duplicates++
@@ -135,9 +143,9 @@ func (v *Verdict) duplicates(got []Arrival, kills []time.Time) {
 
 // explained reports whether a kill fell between the sink's 250 to the first
 // copy, give or take what was on its way, and the second copy.
-func explained(first, second Arrival, kills []time.Time) bool {
+func explained(first, second Arrival, kills []Kill) bool {
 	for _, k := range kills {
-		if k.After(first.Begun) && k.Before(second.At) && k.Sub(first.At) < Explain {
+		if k.At.After(first.Begun) && k.At.Before(second.At) && k.Since.Before(first.At) {
 			return true
 		}
 	}

@@ -97,7 +97,7 @@ func TestJudgeNamesWhatMustNotBe(t *testing.T) {
 		{Recipient: "f@x", Failed: []string{"bounced.0@x"}, MessageID: "1", Begun: at, At: at.Add(4 * time.Second)},
 		{Recipient: "f@x", Failed: []string{"bounced.0@x"}, MessageID: "2", Begun: at, At: at},
 	}
-	v := Judge(sent, arrived, []time.Time{at.Add(3 * time.Second)})
+	v := Judge(sent, arrived, []Kill{KilledAt(at.Add(3 * time.Second))})
 	if len(v.Lost) != 1 || !strings.HasPrefix(v.Lost[0], "lost ") {
 		t.Errorf("lost %q", v.Lost)
 	}
