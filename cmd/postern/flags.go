@@ -68,13 +68,14 @@ func (f *nodeFlags) settings() ([]node.Setting, error) {
 	return all, nil
 }
 
-// load reads the node's configuration and prints what was ignored.
-func (f *nodeFlags) load(a *app) (*node.Loaded, error) {
+// load reads the node's configuration and prints what was ignored. machine, when
+// not nil, names a node without a hostname.
+func (f *nodeFlags) load(a *app, machine func() (string, error)) (*node.Loaded, error) {
 	settings, err := f.settings()
 	if err != nil {
 		return nil, err
 	}
-	loaded, err := node.Load(node.Options{File: f.Config, Environ: a.environ, Settings: settings})
+	loaded, err := node.Load(node.Options{File: f.Config, Environ: a.environ, Settings: settings, Machine: machine})
 	if err != nil {
 		return nil, err
 	}

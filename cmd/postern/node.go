@@ -123,7 +123,7 @@ type nodeShowCmd struct {
 
 // Run prints the effective values.
 func (c *nodeShowCmd) Run(a *app) error {
-	loaded, err := c.load(a)
+	loaded, err := c.load(a, nil)
 	if err != nil {
 		return err
 	}
