@@ -240,12 +240,12 @@ func (g *gateway) buildDoor(context.Context) error {
 	l := &g.cfg.Limits
 	connections := limit.NewCount("smtp_connections", int64(l.Connections))
 	networks := limit.NewNetworks("smtp_connections_per_network", int64(l.ConnectionsPerNetwork), 24, 64)
-	if err := limit.Register(g.tel.Registry, connections, networks); err != nil {
-		return err
-	}
 	passwords := tenant.NewPasswords(tenant.PasswordsConfig{
 		Concurrent: l.PasswordChecks, Waiting: l.PasswordWaiting, CacheFor: l.PasswordCache.Std(), Now: g.clock,
 	})
+	if err := limit.Register(g.tel.Registry, connections, networks, passwords.Bound()); err != nil {
+		return err
+	}
 	var err error
 	g.door, err = edge.New(edge.Config{
 		Hostname: g.cfg.Hostname, Spool: g.spool, Tenants: g.tenants, Passwords: passwords, Queue: g.queue,
