@@ -165,7 +165,7 @@ func (w *world) judge() *oracle.Verdict {
 	w.fact("messages sent", "%d (%d acknowledged, %d refused, %d in doubt)", v.Sent, v.Acked, v.Refused, v.Doubt)
 	w.fact("recipients", "%d acknowledged, %d delivered, %d bounced, %d of those in doubt arrived", v.Recipients, v.Delivered, v.Bounced, v.DoubtArrived)
 	w.fact("lost", "%d", len(v.Lost))
-	w.fact("duplicates", "%d (%.3f %%), %d unexplained", v.Duplicates, v.DuplicateShare(), len(v.Unexplained))
+	w.fact("duplicates", "%d (%.3f %%), %d unexplained, the record came at most %.1f ms after the 250", v.Duplicates, v.DuplicateShare(), len(v.Unexplained), float64(v.Window.Microseconds())/1000)
 	for what, list := range map[string][]string{
 		"lost": v.Lost, "damaged": v.Damaged, "never sent, but arrived": v.Strangers,
 		"refused, but arrived": v.RefusedArrived, "duplicate that no kill explains": v.Unexplained, "named by two DSNs": v.ReportedTwice,

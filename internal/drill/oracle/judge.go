@@ -27,14 +27,15 @@ type Verdict struct {
 	Delivered, Bounced          int // recipients that arrived, or that a DSN named
 	DoubtArrived                int // recipients of messages in doubt that arrived
 
-	Lost           []string // acknowledged, neither arrived nor named by a DSN
-	Damaged        []string // arrived with other octets than were sent
-	Strangers      []string // arrived, never sent
-	RefusedArrived []string // answered 4xx or 5xx, and arrived nevertheless
-	Duplicates     int      // copies beyond the first
-	Unexplained    []string // duplicates that no kill explains
-	Reports        int      // different DSNs that arrived
-	ReportedTwice  []string // recipients that more than one DSN named
+	Lost           []string      // acknowledged, neither arrived nor named by a DSN
+	Damaged        []string      // arrived with other octets than were sent
+	Strangers      []string      // arrived, never sent
+	RefusedArrived []string      // answered 4xx or 5xx, and arrived nevertheless
+	Duplicates     int           // copies beyond the first
+	Window         time.Duration // longest time from the first copy's 250 to the kill that explains a second
+	Unexplained    []string      // duplicates that no kill explains
+	Reports        int           // different DSNs that arrived
+	ReportedTwice  []string      // recipients that more than one DSN named
 }
 
 // DuplicateShare is duplicates by recipients that arrived, in percent.
@@ -134,22 +135,24 @@ func (v *Verdict) duplicates(got []Arrival, kills []Kill) {
 	sort.Slice(got, func(i, j int) bool { return got[i].At.Before(got[j].At) })
 	for i := 1; i < len(got); i++ {
 		v.Duplicates++
-		if !explained(got[i-1], got[i], kills) {
+		if k, ok := explained(got[i-1], got[i], kills); ok {
+			v.Window = max(v.Window, k.At.Sub(got[i-1].At))
+		} else {
 			v.Unexplained = append(v.Unexplained, fmt.Sprintf("%s to %s: taken %s and again %s", got[i].ID, got[i].Recipient,
 				got[i-1].At.Format("15:04:05.000"), got[i].At.Format("15:04:05.000")))
 		}
 	}
 }
 
-// explained reports whether a kill fell between the sink's 250 to the first
+// explained returns the kill that fell between the sink's 250 to the first
 // copy, give or take what was on its way, and the second copy.
-func explained(first, second Arrival, kills []Kill) bool {
+func explained(first, second Arrival, kills []Kill) (Kill, bool) {
 	for _, k := range kills {
 		if k.At.After(first.Begun) && k.At.Before(second.At) && k.Since.Before(first.At) {
-			return true
+			return k, true
 		}
 	}
-	return false
+	return Kill{}, false
 }
 
 func contains(all []string, one string) bool {

@@ -110,6 +110,9 @@ func (l *Load) Run(ctx context.Context) {
 	wg.Wait()
 }
 
+// maxLate is what the pace makes up for: pauses of our own scheduler. Chosen.
+const maxLate = 20 * time.Millisecond
+
 func (l *Load) pace(ctx context.Context, tokens chan<- struct{}) {
 	defer close(tokens)
 	every := time.Duration(0)
@@ -120,7 +123,7 @@ func (l *Load) pace(ctx context.Context, tokens chan<- struct{}) {
 	for ctx.Err() == nil {
 		if every > 0 {
 			due = due.Add(every)
-			if late := time.Since(due); late > time.Second {
+			if time.Since(due) > maxLate {
 				due = time.Now() // a pause of the node is not made up by a burst
 			}
 			select {
