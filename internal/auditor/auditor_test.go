@@ -238,6 +238,26 @@ func TestAMissingTailOrSegmentIsNamed(t *testing.T) {
 	}
 }
 
+func TestDamageInTheEventLogIsToldFromItsTornEnds(t *testing.T) {
+	main, ev := twoLogs()
+	ev.b[ev.starts[1]+200] ^= 1
+	if r := run(t, dirOf(t, main, ev)); r.Sound || r.Counts.Damage != 1 {
+		t.Errorf("a bad record with good batches behind it:\n%s", text(t, r))
+	}
+	main, ev = twoLogs()
+	torn := newForgery("event-00000002", 2, 66, 3, 4, own)
+	torn.thru = 4
+	torn.batch()
+	torn.b[torn.starts[0]+20] ^= 1
+	next := newForgery("event-00000003", 3, 67, 4, 5, own)
+	next.thru = 4
+	next.batch()
+	next.batch() // says that 5, and so 4, was synced
+	if r := run(t, dirOf(t, main, ev, torn, next)); !r.Sound || r.Counts.Torn != 1 {
+		t.Errorf("a torn end of a file that was left open:\n%s", text(t, r))
+	}
+}
+
 func TestADeletedLogIsNamedMessageByMessage(t *testing.T) {
 	_, ev := twoLogs()
 	r := run(t, dirOf(t, ev))

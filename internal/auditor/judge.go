@@ -85,7 +85,7 @@ func (a *audit) readEvents() {
 	order := slices.Clone(a.stores)
 	slices.SortStableFunc(order, func(x, y *store) int { return rank(x) - rank(y) })
 	for _, s := range order {
-		l := &logReader{s: s, sp: &s.event, what: "event log", apply: s.applyEvent}
+		l := &logReader{s: s, sp: &s.event, what: "event log", events: true, apply: s.applyEvent}
 		l.run(s.events)
 	}
 }

@@ -43,6 +43,11 @@ type logReader struct {
 	what string
 	// before is called before each batch that is looked at.
 	before func(number uint64)
+	// events: an event file that a crash left open is never continued, and no
+	// scar tells of its torn end. So what is bad at the end of such a file is
+	// torn; what should be in it is looked for message by message.
+	events bool
+	tail   []Damage // events: bad, and no whole batch behind it yet
 	apply  func(f *logFile, w *window, b batch, list []record, r record)
 }
 
@@ -60,7 +65,7 @@ func (l *logReader) run(files []*logFile) {
 		batches(w, f.head.seed, func(b batch) bool {
 			known := b.header || b.trailer
 			whole := i == 0 || files[i-1].ok && files[i-1].number+1 == f.number
-			if fresh && known && whole && last > 0 && b.base > last {
+			if fresh && known && whole && !l.events && last > 0 && b.base > last {
 				l.s.hurt(Damage{
 					File: f.rel, Offset: b.start, Batch: b.base,
 					What: fmt.Sprintf("batches %d to %d, before this file, are missing", last+1, b.base),
@@ -74,15 +79,19 @@ func (l *logReader) run(files []*logFile) {
 			l.s.trouble(f.rel, w.err)
 		}
 		w.close()
+		for _, d := range l.tail {
+			l.s.a.rep.torn(d)
+		}
+		l.tail = nil
 	}
-	if n := len(files); n > 0 && last < l.sp.synced {
+	l.sp.last = last
+	if n := len(files); n > 0 && last < l.sp.synced && !l.events {
 		// Only a checkpoint may know of a batch that never reached the disk:
 		// one without records, after its sync. Had it had records, then the
 		// checkpoint would differ from the log, and cross says so.
 		l.blame(Damage{File: files[n-1].rel, Batch: l.sp.synced,
 			What: fmt.Sprintf("the %s ends with batch %d, but %d was synced", l.what, last, l.sp.synced)}, last < l.sp.told)
 	}
-	l.sp.last = last
 }
 
 // batch judges one batch by the rules of "Torn tail and damage" and returns
@@ -109,6 +118,9 @@ func (l *logReader) batch(f *logFile, w *window, b batch, last uint64) uint64 {
 		l.before(b.number)
 	}
 	list := records(w, f.head.seed, b)
+	if b.header && b.trailer {
+		l.flush()
+	}
 	if !l.weigh(place, b, list) {
 		return 0
 	}
@@ -122,11 +134,22 @@ func (l *logReader) batch(f *logFile, w *window, b batch, last uint64) uint64 {
 }
 
 func (l *logReader) blame(d Damage, damaged bool) {
-	if damaged {
-		l.s.hurt(d)
-	} else {
+	switch {
+	case !damaged:
 		l.s.a.rep.torn(d)
+	case l.events:
+		l.tail = append(l.tail, d)
+	default:
+		l.s.hurt(d)
 	}
+}
+
+// flush is called at a whole batch: what is bad before it is damage.
+func (l *logReader) flush() {
+	for _, d := range l.tail {
+		l.s.hurt(d)
+	}
+	l.tail = nil
 }
 
 // weigh marks the records that count and names the others. It returns false
@@ -141,7 +164,7 @@ func (l *logReader) weigh(place Damage, b batch, list []record) bool {
 		return false
 	case !b.trailer:
 		place.What = "the batch's trailer is damaged"
-		l.s.hurt(place)
+		l.blame(place, true)
 	case !b.header:
 		place.What = "the batch's header is damaged"
 		l.blame(place, synced)
