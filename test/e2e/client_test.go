@@ -145,3 +145,13 @@ func message(subject string) string {
 func unique(t *testing.T, n int) string {
 	return fmt.Sprintf("%s-%d", t.Name(), n)
 }
+
+// peerCertificate returns the certificate that the server showed.
+func (c *client) peerCertificate() string {
+	c.t.Helper()
+	conn, ok := c.conn.(*tls.Conn)
+	if !ok {
+		c.t.Fatal("no TLS")
+	}
+	return string(conn.ConnectionState().PeerCertificates[0].Raw)
+}

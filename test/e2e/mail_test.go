@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"strings"
 	"syscall"
@@ -277,4 +279,81 @@ func TestWhatWasAcknowledgedIsDeliveredAfterKill9(t *testing.T) {
 	n.start()
 	n.allArrive(ids)
 	n.balanced()
+}
+
+func TestAStrangerWhoseMailIsRefusedLaterGetsNoReport(t *testing.T) {
+	n := startNode(t, "")
+	tenants := n.file("data/demo/tenants.yaml")
+	old, err := os.ReadFile(tenants)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.Replace(string(old), "    users:\n",
+		"      - name: refuse.test\n        any: true\n        next_hop: {hosts: [\"mx.test:25\"]}\n    users:\n", 1)
+	if err := os.WriteFile(tenants, []byte(changed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.mustCLI("reload")
+	c := dial(t, n.smtp)
+	c.say("EHLO client.example.net", "250")
+	id := c.deliver("forged@victim.test", message(unique(t, 1)), "someone@refuse.test")
+	n.traced(id, "dsn-suppressed")
+	n.balanced()
+	list, err := n.inbox()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range list {
+		t.Errorf("the victim got mail: %+v", r)
+	}
+}
+
+func TestProbesAndScrapersAreAnswered(t *testing.T) {
+	n := startNode(t, "")
+	for url, want := range map[string]string{
+		"http://" + n.http + "/":           "Postern",
+		"http://" + n.http + "/healthz":    "ok\n",
+		"http://" + n.http + "/readyz":     "ready\n",
+		"http://" + n.metrics + "/metrics": "postern_edge_accepted_total{kind=\"inbound\"} 0",
+	} {
+		resp, err := http.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
+			t.Errorf("%s: %s, %v: no %q in\n%s", url, resp.Status, err, want, body)
+		}
+	}
+}
+
+func TestSIGHUPPutsANewCertificateInForceWithoutEndingSessions(t *testing.T) {
+	n := startNode(t, "")
+	before := dial(t, n.submission)
+	before.say("EHLO client.example.net", "250")
+	before.starttls()
+	old := before.peerCertificate()
+	if err := os.Remove(n.file("data/certificate.pem")); err != nil {
+		t.Fatal(err)
+	}
+	other := startNode(t, "") // makes one of its own
+	pem, err := os.ReadFile(other.file("data/certificate.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(n.file("data/certificate.pem"), pem, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.signal(syscall.SIGHUP)
+	n.eventually("a new session sees the new certificate", func() error {
+		c := dial(t, n.submission)
+		c.say("EHLO client.example.net", "250")
+		c.starttls()
+		if c.peerCertificate() == old {
+			return errors.New("it sees the old one")
+		}
+		return nil
+	})
+	before.say("EHLO client.example.net", "250")
 }
