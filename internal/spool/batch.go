@@ -46,8 +46,9 @@ type batch struct {
 	buf     []byte // room for the header, then records
 	records int
 	ops     []op
-	waiting int // callers that wait for a sync
-	lazies  int // callers that wait for the write
+	waiting int  // callers that wait for a sync
+	lazies  int  // callers that wait for the write
+	accepts bool // there is new mail in it
 	err     error
 	lazyErr error
 	done    chan struct{}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"syscall"
 	"time"
 
 	"github.com/postern-mail/postern/internal/durable"
@@ -242,6 +243,9 @@ func (s *Spool) writeCheckpoint() error {
 	sn.head.number = s.keep.lastNumber
 	name := checkpointName(s.dir, sn.head.number)
 	octets, err := s.writeSnapshot(sn, name+".tmp")
+	if errors.Is(err, syscall.ENOSPC) {
+		s.useBallast(max(s.keep.size+s.keep.size/4, 64<<10), false)
+	}
 	s.idx.mu.Lock()
 	s.idx.snap = nil
 	s.idx.mu.Unlock()

@@ -128,7 +128,7 @@ func (s *Spool) enqueueLocked(g *group, wait bool) (*batch, error) {
 	if edgeOctets*2+size+block > int(s.cfg.SegmentOctets)-firstBatch {
 		return nil, fmt.Errorf("a group of %d octets does not fit a segment: %w", size, ErrInvalid)
 	}
-	if err := s.refusal(wait, size); err != nil {
+	if err := s.refusal(g.accepts, size); err != nil {
 		return nil, err
 	}
 	if b := s.open; !b.empty() && b.sealed()+size > s.maxBatch {
@@ -147,14 +147,14 @@ func (s *Spool) enqueueLocked(g *group, wait bool) (*batch, error) {
 }
 
 // refusal says why nothing can be queued now. s.mu is held.
-func (s *Spool) refusal(wait bool, size int) error {
+func (s *Spool) refusal(accepts bool, size int) error {
 	if s.closed {
 		return ErrClosed
 	}
 	if s.broken != nil && time.Now().Before(s.brokenUntil) {
 		return s.broken
 	}
-	if wait && s.tight.Load() && s.headLeft.Load()-int64(size) < s.cfg.SegmentOctets/8 {
+	if accepts && s.short(int64(size)) {
 		return fmt.Errorf("no next segment: %w", ErrNoRoom)
 	}
 	return nil

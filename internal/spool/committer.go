@@ -236,13 +236,13 @@ func (s *Spool) release(b *batch) {
 }
 
 // refuse tells b's waiters that there is no segment to write to. Its changes
-// are small: they are tried again by themselves in what the head has left.
+// are small, and may have the ballast: they are tried again by themselves.
 func (s *Spool) refuse(b *batch, err error) {
 	b.err, b.lazyErr = ioError(err), ioError(err)
-	if b.lazies > 0 && b.waiting > 0 && s.commit.head != nil {
+	if b.lazies > 0 && b.accepts && s.commit.head != nil {
 		nb := newBatch()
 		nb.takeLazies(b)
-		if s.commit.off+int64(nb.sealed()) <= s.cfg.SegmentOctets && s.put(nb) == nil {
+		if s.put(nb) == nil {
 			s.visible(nb)
 			b.lazyErr = nil
 		}
@@ -254,7 +254,7 @@ func (s *Spool) refuse(b *batch, err error) {
 func (s *Spool) put(b *batch) error {
 	c := &s.commit
 	if c.head == nil || c.off+int64(b.sealed()) > s.cfg.SegmentOctets {
-		if err := s.roll(); err != nil {
+		if err := s.roll(!b.accepts); err != nil {
 			return err
 		}
 	}
@@ -312,7 +312,7 @@ func (s *Spool) nextLimit() uint64 {
 // syncHead syncs all that was written.
 func (s *Spool) syncHead(why reason) error {
 	c := &s.commit
-	if c.head == nil || c.dirtySince.IsZero() {
+	if c.head == nil || c.last == s.synced.Load() {
 		return nil
 	}
 	telemetry.FailPoint("spool.batch.before-sync")

@@ -62,7 +62,7 @@ type Config struct {
 	EventLogMax   int64 // 8 GiB; the oldest event files are shed above it
 	MinFreeOctets int64 // 256 MiB; below it Room refuses. Negative: 0
 	MinFreeInodes int64 // 1,000; negative: 0
-	BallastOctets int64 // 128 MiB; negative: none
+	BallastOctets int64 // 256 MiB; negative: none
 
 	FinishSyncDelay   time.Duration // 20 ms: the longest time that a written change waits for its sync
 	CheckpointEvery   time.Duration // 60 s, when something changed
@@ -88,7 +88,7 @@ func (c Config) withDefaults() (Config, error) {
 	octets(&c.EventLogMax, 8<<30)
 	octets(&c.MinFreeOctets, 256<<20)
 	octets(&c.MinFreeInodes, 1000)
-	octets(&c.BallastOctets, 128<<20)
+	octets(&c.BallastOctets, 256<<20)
 	octets(&c.CheckpointOctets, 128<<20)
 	interval(&c.FinishSyncDelay, 20*time.Millisecond)
 	interval(&c.CheckpointEvery, time.Minute)

@@ -184,6 +184,7 @@ func (s *Spool) changing(id envelope.ID) bool {
 
 // copyOf adds a content record with the given body, and the copy.
 func (g *group) copyOf(env *envelope.Envelope, ref contentRef, body []byte, list []recipient) {
+	g.accepts = true
 	if body != nil {
 		at := g.start(recContent, env.ID)
 		g.extra, g.split = body, len(g.buf)

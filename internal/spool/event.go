@@ -216,9 +216,15 @@ func (w *eventWriter) put(b *batch, through uint64) error {
 
 // newFile begins an event file. When the disk is full the oldest events go.
 func (w *eventWriter) newFile(need int64) error {
-	err := w.createFile(need)
+	err := w.createFile(firstBatch+need, w.max)
 	if errors.Is(err, syscall.ENOSPC) && w.shed("the disk is full") {
-		err = w.createFile(need)
+		err = w.createFile(firstBatch+need, w.max)
+	}
+	if errors.Is(err, syscall.ENOSPC) { // a short file will do: segments are freed only behind their events
+		err = w.createFile(firstBatch+need, 0)
+	}
+	if errors.Is(err, syscall.ENOSPC) && w.s.useBallast(firstBatch+need, false) {
+		err = w.createFile(firstBatch+need, 0)
 	}
 	if err != nil {
 		return err
@@ -228,7 +234,7 @@ func (w *eventWriter) newFile(need int64) error {
 	return nil
 }
 
-func (w *eventWriter) createFile(need int64) error {
+func (w *eventWriter) createFile(need, want int64) error {
 	n := w.number + 1
 	name := eventName(w.s.dir, n)
 	f, err := w.s.fs.Create(name)
@@ -238,7 +244,7 @@ func (w *eventWriter) createFile(need int64) error {
 	seed := randomUint64()
 	h := fileHeader{events: true, seed: seed, number: n, incarnation: w.s.incarnation, limit: w.s.limit.Load(),
 		time: w.s.cfg.Clock(), after: w.batchNumber}
-	err = f.Allocate(max(w.max, firstBatch+need))
+	err = f.Allocate(max(want, need))
 	if err == nil {
 		err = writeHeader(f, &h)
 	}

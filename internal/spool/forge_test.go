@@ -72,7 +72,7 @@ func attacks(t *testing.T, weak bool) map[string]struct {
 		damage  func(b []byte)
 	}
 	aligned := append(make([]byte, block-contentAt), image...)
-	records := append(make([]byte, 4000-contentAt), image[edgeOctets:le.Uint32(image[68:])]...)
+	records := append(make([]byte, 4000-contentAt), image[edgeOctets+padded(8+len("forged")):le.Uint32(image[68:])]...) // the accept
 	return map[string]attack{
 		"batch image behind a hurt header": {aligned, forged, func(b []byte) { b[20] ^= 1 }},
 		"batch image behind a hurt header and trailer": {aligned, forged, func(b []byte) {

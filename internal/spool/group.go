@@ -17,6 +17,7 @@ type group struct {
 	extra   []byte // content octets, put behind the first header in buf
 	split   int    // where extra goes; 0: nowhere
 	started bool
+	accepts bool // new mail, or a copy
 }
 
 var groupPool = sync.Pool{New: func() any { return &group{} }}
@@ -75,6 +76,7 @@ func (g *group) content(d *Draft, envs []*envelope.Envelope, ref contentRef) {
 	if len(envs) == 0 {
 		return
 	}
+	g.accepts = true
 	if !ref.draft {
 		at := g.start(recContent, envs[0].ID)
 		g.buf = append(g.buf, 0, 0, 0, 0, 0, 0, 0, 0) // key ID: clear
@@ -125,4 +127,5 @@ func (g *group) into(b *batch) {
 		b.ops = append(b.ops, o)
 	}
 	b.records += g.records
+	b.accepts = b.accepts || g.accepts
 }

@@ -95,19 +95,27 @@ func (s *Spool) runKeeper() {
 
 // checkpointIfDue writes a snapshot that the committer has started, or asks
 // for one: when CheckpointOctets of log (and twice the last checkpoint's size)
-// were written since, or CheckpointEvery passed and something changed.
+// were written since, or something changed and CheckpointEvery passed, or the
+// disk is full, because only what two checkpoints cover is freed.
 func (s *Spool) checkpointIfDue() {
 	k := &s.keep
 	if err := s.writeCheckpoint(); err != nil {
 		s.cfg.Logger.Error("spool checkpoint failed", "error", err.Error())
 	}
 	written, changed := s.stats.octets.Load(), s.stats.messages.Load()+s.stats.changes.Load()
-	long := time.Since(k.lastTime) >= s.cfg.CheckpointEvery && changed != k.lastChange
-	if !long && written-k.lastOctets < max(s.cfg.CheckpointOctets, 2*k.size) {
+	long := changed != k.lastChange && time.Since(k.lastTime) >= s.cfg.CheckpointEvery
+	if !long && !s.wouldFree() && written-k.lastOctets < max(s.cfg.CheckpointOctets, 2*k.size) {
 		return
 	}
 	k.lastTime, k.lastOctets, k.lastChange = time.Now(), written, changed
 	s.askCheckpoint()
+}
+
+// wouldFree: room is short, and a segment would be free with another
+// checkpoint.
+func (s *Spool) wouldFree() bool {
+	seg := s.oldestSegment()
+	return (s.tight.Load() || s.scarce(0)) && seg != nil && seg.number != s.headNumber.Load() && s.unused(seg)
 }
 
 func (s *Spool) askCheckpoint() {

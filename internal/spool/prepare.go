@@ -12,15 +12,22 @@ import (
 // errNoSegment says that the head is good but full and that there is no next.
 var errNoSegment = errors.New("no next segment")
 
+// need is the committer's wish for a segment now. For changes the ballast may
+// be given up, for new mail not.
+type need struct {
+	changes bool
+	reply   chan error
+}
+
 // roll makes the next segment the head.
-func (s *Spool) roll() error {
+func (s *Spool) roll(changes bool) error {
 	c := &s.commit
 	if c.head != nil {
 		if err := s.syncHead(forFinish); err != nil {
 			return err
 		}
 	}
-	seg, err := s.takeNext()
+	seg, err := s.takeNext(changes)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNoSegment, err)
 	}
@@ -43,7 +50,7 @@ func (s *Spool) roll() error {
 }
 
 // takeNext returns the prepared segment, waiting for it when it must.
-func (s *Spool) takeNext() (*segment, error) {
+func (s *Spool) takeNext(changes bool) (*segment, error) {
 	select {
 	case seg := <-s.nextSegment:
 		return seg, nil
@@ -56,7 +63,7 @@ func (s *Spool) takeNext() (*segment, error) {
 	select {
 	case seg := <-s.nextSegment:
 		return seg, nil
-	case s.needNow <- reply:
+	case s.needNow <- need{changes, reply}:
 	}
 	select {
 	case seg := <-s.nextSegment:
@@ -83,23 +90,24 @@ func (s *Spool) runPreparer() {
 
 // prepareUntil makes segment n, trying again until it can or the spool closes.
 func (s *Spool) prepareUntil(n uint64) bool {
-	var reply chan error
+	var asked need
 	for {
-		seg, err := s.prepare(n, reply != nil)
+		seg, err := s.prepare(n, asked)
 		s.tight.Store(err != nil)
 		if err == nil {
 			s.nextSegment <- seg
 			return true
 		}
-		if reply != nil {
-			reply <- ioError(err)
-			reply = nil
+		if asked.reply != nil {
+			asked.reply <- ioError(err)
+		} else {
+			s.cfg.Logger.Warn("spool cannot prepare the next segment", "error", err.Error(), "segment", n)
 		}
-		s.cfg.Logger.Warn("spool cannot prepare the next segment", "error", err.Error(), "segment", n)
+		asked = need{}
 		retry := time.NewTimer(s.cfg.RoomEvery)
 		select {
 		case <-retry.C:
-		case reply = <-s.needNow:
+		case asked = <-s.needNow:
 		case <-s.prepareStop:
 			retry.Stop()
 			return false
@@ -108,14 +116,13 @@ func (s *Spool) prepareUntil(n uint64) bool {
 	}
 }
 
-// prepare takes a spare or makes one. When the disk is full and the head is
-// nearly so, the ballast is given up: changes must still be written.
-func (s *Spool) prepare(n uint64, hurry bool) (*segment, error) {
+// prepare takes a spare or makes one.
+func (s *Spool) prepare(n uint64, asked need) (*segment, error) {
 	p := s.takeSpare()
 	if p == nil {
 		var err error
-		p, err = s.makeSpare(!hurry)
-		if errors.Is(err, syscall.ENOSPC) && (hurry || s.headLeft.Load() < s.cfg.SegmentOctets/8) && s.dropBallast() {
+		p, err = s.makeSpare(asked.reply == nil)
+		if errors.Is(err, syscall.ENOSPC) && asked.changes && s.useBallast(s.cfg.SegmentOctets, true) {
 			p, err = s.makeSpare(false)
 		}
 		if err != nil {

@@ -140,7 +140,7 @@ func (s *Spool) startHead(l *loader) error {
 	var err error
 	if p == nil {
 		p, err = s.makeSpare(false)
-		if err != nil && s.dropBallast() {
+		if err != nil && s.useBallast(s.cfg.SegmentOctets, false) {
 			p, err = s.makeSpare(false)
 		}
 		if err != nil {

@@ -26,14 +26,24 @@ func (s *Spool) Room(octets int64) error {
 	if s.room.failed.Load() {
 		return ErrIO
 	}
-	left := s.free.Load() - s.spent.Load() - octets
-	inodes := s.room.inodes.Load()
-	full := left < s.cfg.MinFreeOctets || inodes >= 0 && inodes < s.cfg.MinFreeInodes
-	if full || s.tight.Load() && s.headLeft.Load()-octets < s.cfg.SegmentOctets/8 {
+	if s.scarce(octets) {
 		s.stats.refusedRoom.Add(1)
 		return ErrNoRoom
 	}
 	return nil
+}
+
+// scarce says that new mail of so many octets must not come in.
+func (s *Spool) scarce(octets int64) bool {
+	left := s.free.Load() - s.spent.Load() - octets
+	inodes := s.room.inodes.Load()
+	return left < s.cfg.MinFreeOctets || inodes >= 0 && inodes < s.cfg.MinFreeInodes || s.short(octets)
+}
+
+// short says that new mail of so many octets would use what changes need: the
+// last eighth of a segment that has no next, or the ballast's octets.
+func (s *Spool) short(octets int64) bool {
+	return s.reserved.Load() || s.tight.Load() && s.headLeft.Load()-octets < s.cfg.SegmentOctets/8
 }
 
 // lookAtRoom reads the free space. A file system that does not say how much
@@ -61,16 +71,45 @@ func (s *Spool) lookAtRoom() {
 
 func (s *Spool) ballastName() string { return path.Join(s.dir, "ballast") }
 
-// dropBallast gives the ballast's octets to what must be written now. It
-// reports whether there was any.
-func (s *Spool) dropBallast() bool {
-	err := s.fs.Remove(s.ballastName())
-	if err == nil {
-		s.cfg.Logger.Warn("spool gave up its ballast: the disk is full")
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		s.cfg.Logger.Error("spool cannot give up its ballast", "error", err.Error())
+// useBallast gives n octets of the ballast to what must be written now, and
+// reports whether there were so many. Segments for changes may use half of
+// it: checkpoints and events, without which no segment is freed, need the rest.
+func (s *Spool) useBallast(n int64, half bool) bool {
+	floor := int64(0)
+	if half {
+		floor = s.cfg.BallastOctets / 2
 	}
-	return err == nil
+	left, err := s.shrinkBallast(n, floor)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.cfg.Logger.Error("spool cannot give up ballast", "error", err.Error())
+	}
+	if err != nil || left < 0 {
+		return false
+	}
+	s.reserved.Store(true)
+	s.cfg.Logger.Warn("spool gave up ballast: the disk is full", "left", left)
+	return true
+}
+
+// shrinkBallast cuts n octets off, or all that is above the floor when that is
+// less and the floor is 0. It returns -1 when nothing could be cut.
+func (s *Spool) shrinkBallast(n, floor int64) (left int64, err error) {
+	fi, err := s.fs.Stat(s.ballastName())
+	if err != nil {
+		return -1, err
+	}
+	left = fi.Size() - n
+	if floor == 0 {
+		left = max(left, 0)
+	}
+	if left < floor || fi.Size() == 0 {
+		return -1, nil
+	}
+	f, err := s.fs.OpenReadWrite(s.ballastName())
+	if err != nil {
+		return -1, err
+	}
+	return left, errors.Join(f.Truncate(left), f.Close())
 }
 
 // keepBallast makes the ballast (again) when there is room for it thrice.
@@ -79,6 +118,7 @@ func (s *Spool) keepBallast() {
 		return
 	}
 	if fi, err := s.fs.Stat(s.ballastName()); err == nil && fi.Size() >= s.cfg.BallastOctets {
+		s.reserved.Store(false)
 		return
 	}
 	if s.free.Load() < s.cfg.MinFreeOctets+3*s.cfg.BallastOctets {
@@ -101,5 +141,6 @@ func (s *Spool) makeBallast() error {
 	if err != nil {
 		return errors.Join(err, f.Close(), s.fs.Remove(s.ballastName()))
 	}
+	s.reserved.Store(false)
 	return f.Close()
 }

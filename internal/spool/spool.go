@@ -55,13 +55,14 @@ type Spool struct {
 	segs  map[uint64]*segment
 	voids []span // batches that were abandoned
 
-	nextSegment chan *segment   // one: the prepared segment
-	wantNext    chan uint64     // one: the number to prepare
-	needNow     chan chan error // the committer waits
-	urgent      atomic.Bool     // it does
-	headLeft    atomic.Int64    // octets left in the head
+	nextSegment chan *segment // one: the prepared segment
+	wantNext    chan uint64   // one: the number to prepare
+	needNow     chan need     // the committer waits
+	urgent      atomic.Bool   // it does
+	headLeft    atomic.Int64  // octets left in the head
 	headNumber  atomic.Uint64
 	tight       atomic.Bool // no next segment could be made
+	reserved    atomic.Bool // the ballast was given up: what is left is for changes
 	spareMu     sync.Mutex
 	spares      []*prepared
 	spareNumber atomic.Uint64
@@ -118,7 +119,7 @@ func newSpool(cfg Config, weak bool) *Spool {
 		segs:        map[uint64]*segment{},
 		nextSegment: make(chan *segment, 1),
 		wantNext:    make(chan uint64, 1),
-		needNow:     make(chan chan error),
+		needNow:     make(chan need),
 		claims:      map[envelope.ID]struct{}{},
 		stop:        make(chan struct{}),
 		prepareStop: make(chan struct{}),
@@ -155,6 +156,7 @@ func (s *Spool) begin(ctx context.Context, rec *Recovery) error {
 	s.nameLost(ctx, r, rec)
 	rec.Live = s.idx.live
 	s.lookAtRoom()
+	s.keepBallast()
 	s.group.Add(2)
 	go s.guard("event writer", s.events.run)
 	go s.guard("keeper", s.runKeeper)
