@@ -97,7 +97,6 @@ type store struct {
 	msgs        map[envelope.ID]*message
 	late        map[envelope.ID]map[uint64]bool // ended behind the event log, accept unknown
 	book        book
-	foreign     map[envelope.Incarnation]book // copies from directories that no note has told of yet
 	adopted     map[envelope.Incarnation]bool
 	scars       []scar
 	pending     []Damage

@@ -163,13 +163,17 @@ func (w *world) change() error {
 	if !ok {
 		return nil
 	}
-	to := []envelope.State{envelope.Queued, envelope.Held, envelope.Delivered, envelope.Delivered, envelope.Delivered,
-		envelope.DSNSuppressed, envelope.Discarded, envelope.Deleted}[w.rng.IntN(8)]
+	to := []envelope.State{
+		envelope.Queued, envelope.Held, envelope.Delivered, envelope.Delivered, envelope.Delivered,
+		envelope.DSNSuppressed, envelope.Discarded, envelope.Deleted,
+	}[w.rng.IntN(8)]
 	c := envelope.Change{ID: id, Recipient: i, To: to, Cause: cause.ConnectTimeout}
 	if to == envelope.Queued {
 		c.NextAttempt = time.Now().Add(time.Hour).UTC()
-		c.Attempt = &envelope.Attempt{Time: time.Now().UTC(), Duration: time.Second, NextHop: "mx:example.test", Cause: cause.PeerRcpt4xx,
-			Reply: smtp.Reply{Code: 451, Text: []string{"later", "please"}}}
+		c.Attempt = &envelope.Attempt{
+			Time: time.Now().UTC(), Duration: time.Second, NextHop: "mx:example.test", Cause: cause.PeerRcpt4xx,
+			Reply: smtp.Reply{Code: 451, Text: []string{"later", "please"}},
+		}
 	}
 	w.mail[id].put(i, to)
 	return w.sp.Apply(w.t.Context(), []envelope.Change{c})
