@@ -61,23 +61,35 @@ func (s *session) connect(ctx context.Context) bool {
 	return true
 }
 
-// quiet waits before the greeting, if the listener does, and refuses a client
-// that talks first: RFC 5321 section 4.3.1 has it wait, and those that send
-// spam in a hurry do not.
+// quiet refuses a client that talks before the greeting: RFC 5321 section
+// 4.3.1 has it wait, and those that send spam in a hurry do not. What is there
+// already costs one look; GreetWait, if the listener has it, waits for more.
 func (s *session) quiet() bool {
-	if s.srv.cfg.GreetWait > 0 {
+	early := s.talkedFirst()
+	if !early && s.srv.cfg.GreetWait > 0 {
 		s.enter(phaseGreet)
-		if _, err := s.rd.Peek(1); err == nil {
-			s.srv.tally.refused.Inc()
-			s.cutOff(cutEarlyTalk, smtp.EarlyTalk())
-			return false
-		} else if !errors.Is(err, errTimedOut) {
+		_, err := s.rd.Peek(1)
+		if err != nil && !errors.Is(err, errTimedOut) {
 			s.failed(err)
 			return false
 		}
+		early = err == nil
+	}
+	if early {
+		s.srv.tally.refused.Inc()
+		s.cutOff(cutEarlyTalk, smtp.EarlyTalk())
+		return false
 	}
 	s.sayWords(2, s.srv.words.greeting)
 	return true
+}
+
+// talkedFirst looks, without waiting, for octets that came before the
+// greeting: behind the PROXY header in our buffer, or in the system's. Under
+// TLS from the first octet the system's are records that say nothing, and only
+// GreetWait tells.
+func (s *session) talkedFirst() bool {
+	return s.rd.Buffered() > 0 || !s.srv.cfg.ImplicitTLS && hasSpoken(s.raw)
 }
 
 // unread returns the connection with the octets in front that came with the

@@ -35,7 +35,7 @@ type Config struct {
 	MaxConnections       int   // open at once in this server. Default 2,000
 
 	Newlines  smtpwire.Newlines // Reject (default) or Normalise
-	GreetWait time.Duration     // wait before the greeting, to catch clients that talk first. Default 0, at most 30 s
+	GreetWait time.Duration     // wait before the greeting, to catch more clients that talk first. Default 0: one look; at most 30 s
 	Deadlines Deadlines
 	MinRate   int // octets per second inside content after Deadlines.RateGrace. Default 500, as Postfix has it
 

@@ -21,6 +21,8 @@
 //     there to be read.
 //   - Every wait has a deadline: RFC 5321 section 4.5.3.2 per phase, a minimum
 //     rate inside content, a total for the session.
+//   - A client whose octets are there before the greeting hears 554 5.5.0
+//     instead of it, behind a PROXY header too.
 //   - What is advertised by EHLO is what holds for this listener, in this
 //     state: SIZE, LIMITS, AUTH and STARTTLS are true.
 //
