@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/postern-mail/postern/internal/bounce"
@@ -62,6 +63,7 @@ type gateway struct {
 	bouncer     *bounce.Bouncer
 	door        *edge.Door
 	servers     []*smtpListener
+	sessions    atomic.Uint64 // numbers them over all listeners, so that a log line names one
 	webs        []*web
 	health      *health
 

@@ -11,6 +11,7 @@ import (
 	"github.com/postern-mail/postern/internal/node"
 	"github.com/postern-mail/postern/internal/smtpserver"
 	"github.com/postern-mail/postern/internal/smtpwire"
+	"github.com/postern-mail/postern/internal/telemetry"
 )
 
 // smtpListener is one bound address of one SMTP server.
@@ -75,11 +76,11 @@ func (g *gateway) serverConfig(l node.Listener, metrics *smtpserver.Metrics) smt
 		MaxErrors: b.Errors, MaxVerbs: b.Commands + b.Recipients, MaxConnections: b.Connections,
 		MinRate: int(orNone(int64(b.MinRate))), Newlines: newlines,
 		Deadlines: smtpserver.Deadlines{
-			Command: d.Command.Std(), DataBlock: d.ContentBlock.Std(), Write: d.Write.Std(),
+			Command: d.Command.Std(), DataBlock: d.ContentBlock.Std(), Content: d.Content.Std(), Write: d.Write.Std(),
 			TLSHandshake: d.Handshake.Std(), ProxyHeader: d.Handshake.Std(), Session: d.Session.Std(),
 		},
 		ProxyProtocol: l.ProxyProtocol, XClientFrom: node.Prefixes(g.cfg.Trust.XClientFrom),
-		Logger: g.log, Metrics: metrics,
+		NextSession: func() uint64 { return g.sessions.Add(1) }, Logger: g.log, Metrics: metrics,
 	}
 }
 
@@ -118,10 +119,23 @@ func (g *gateway) closeDoor(ctx context.Context) error {
 	for i, s := range g.servers {
 		wait.Go(func() {
 			// Addresses of one name share a server; each Shutdown waits.
-			errs[i] = s.server.Shutdown(ctx)
+			errs[i] = g.drained(s.server.Shutdown(ctx))
 			<-s.done
 		})
 	}
 	wait.Wait()
 	return errors.Join(errs...)
+}
+
+// drained notes sessions that were cut because the drain time is over. That is
+// what it is for, and no failure of the stop.
+func (g *gateway) drained(err error) error {
+	var cut *smtpserver.CutError
+	if !errors.As(err, &cut) {
+		return err
+	}
+	if cut.Sessions > 0 { // addresses of one name tell it twice
+		g.log.Warn("the drain time is over", telemetry.KeyListener, cut.Server, "sessions_cut", cut.Sessions)
+	}
+	return nil
 }

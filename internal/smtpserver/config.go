@@ -60,6 +60,7 @@ type Config struct {
 type Deadlines struct {
 	Command      time.Duration // for a whole command line. Default 5 min (section 4.5.3.2.7)
 	DataBlock    time.Duration // for the next octets of content. Default 3 min (section 4.5.3.2.5)
+	Content      time.Duration // for the whole content of a message, all its chunks. Default 1 h (chosen)
 	RateGrace    time.Duration // before MinRate counts. Default 60 s (chosen)
 	Write        time.Duration // for the client to take replies. Default 2 min (chosen)
 	TLSHandshake time.Duration // Default 30 s (chosen)
@@ -87,6 +88,7 @@ func (c Config) withDefaults() Config {
 	d := &c.Deadlines
 	setDefault(&d.Command, 5*time.Minute)
 	setDefault(&d.DataBlock, 3*time.Minute)
+	setDefault(&d.Content, time.Hour)
 	setDefault(&d.RateGrace, time.Minute)
 	setDefault(&d.Write, 2*time.Minute)
 	setDefault(&d.TLSHandshake, 30*time.Second)
@@ -123,7 +125,7 @@ func (c *Config) check() error {
 	wrong(c.GreetWait < 0 || c.GreetWait > 30*time.Second, "GreetWait is not within 0 and 30 s")
 	wrong(c.Newlines > smtpwire.Normalise, "Newlines is neither Reject nor Normalise")
 	d := c.Deadlines
-	for _, t := range []time.Duration{d.Command, d.DataBlock, d.RateGrace, d.Write, d.TLSHandshake, d.ProxyHeader, d.Linger, d.Session} {
+	for _, t := range []time.Duration{d.Command, d.DataBlock, d.Content, d.RateGrace, d.Write, d.TLSHandshake, d.ProxyHeader, d.Linger, d.Session} {
 		wrong(t < 0, "a deadline is negative")
 	}
 	return errors.Join(errs...)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"strconv"
+	"time"
 
 	"github.com/postern-mail/postern/internal/smtp"
 )
@@ -178,6 +179,7 @@ func (s *session) chunk(ctx context.Context, size int64, last bool) {
 // drop reads a refused chunk and throws it away, then says why.
 func (s *session) drop(size int64, r smtp.Reply) {
 	s.idle = false
+	s.wholeBy = time.Time{}
 	s.enter(phaseContent)
 	for size > 0 {
 		left, err := s.rd.Skip(size)

@@ -61,6 +61,7 @@
 //	commands without a message  MaxVerbs                  421 4.7.0, closes
 //	failed AUTH                 MaxAuthFailures           421 4.7.0, closes
 //	waiting                     Deadlines, MinRate        421 4.4.2, closes
+//	draining                    Shutdown's context        421 4.3.2, closes
 //	reading after the last word Deadlines.Linger, 64 MiB  nothing
 //
 // A line of content longer than the 1,000 octets of RFC 5321 section

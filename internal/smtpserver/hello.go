@@ -3,6 +3,7 @@ package smtpserver
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/postern-mail/postern/internal/smtp"
 )
@@ -63,6 +64,7 @@ func (s *session) reset() {
 		s.state = greeted
 	}
 	s.recipients, s.refusedHere, s.octets = 0, 0, 0
+	s.wholeBy = time.Time{}
 	s.conn.UTF8 = false
 	s.handler.Reset()
 }

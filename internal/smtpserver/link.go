@@ -12,6 +12,7 @@ import (
 var (
 	errTimedOut     = errors.New("deadline passed")
 	errTooSlow      = errors.New("minimum rate missed")
+	errContentTotal = errors.New("content total reached")
 	errSessionTotal = errors.New("session total reached")
 	errDraining     = errors.New("server is shutting down")
 )
@@ -43,6 +44,7 @@ type link struct {
 	last    time.Time     // start of this wait
 	waited  time.Duration // in this phase of content, before this wait
 	total   time.Time     // end of the session
+	wholeBy time.Time     // end of the time for this message's content, zero before its first wait
 	got     int64         // octets read in this phase of content
 	armed   time.Time     // the connection's read deadline
 	writeBy time.Time     // the connection's write deadline
@@ -72,13 +74,16 @@ func (l *link) Read(p []byte) (int, error) {
 	if l.since.IsZero() {
 		l.since, l.waited = now, 0
 	}
+	if l.phase == phaseContent && l.wholeBy.IsZero() {
+		l.wholeBy = now.Add(l.srv.cfg.Deadlines.Content)
+	}
 	l.last = now
 	for {
 		if err := l.arm(now); err != nil {
 			return 0, err
 		}
 		// After arm, so that a deadline that Shutdown sets is not overwritten.
-		if l.idle && l.srv.draining.Load() {
+		if l.idle && l.srv.draining.Load() || l.srv.drained.Load() {
 			return 0, errDraining
 		}
 		n, err := l.nc.Read(p)
@@ -128,6 +133,9 @@ func (l *link) deadline() (time.Time, error) {
 		by = l.last.Add(d.DataBlock)
 		if slow := l.slowest(); slow.Before(by) {
 			by, why = slow, errTooSlow
+		}
+		if l.wholeBy.Before(by) {
+			by, why = l.wholeBy, errContentTotal
 		}
 	}
 	if l.total.Before(by) {

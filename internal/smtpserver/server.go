@@ -29,6 +29,7 @@ type Server struct {
 	sequence atomic.Uint64 // of sessions, unless the Config has one
 	running  atomic.Int64  // connections that hold a place
 	draining atomic.Bool
+	drained  atomic.Bool // the time for draining is over
 
 	mu        sync.Mutex
 	sessions  map[*session]struct{}
@@ -192,20 +193,19 @@ func (s *Server) untrack(ln net.Listener) {
 func (s *Server) Open() int { return int(s.running.Load()) }
 
 // Shutdown stops accepting, says 421 4.3.2 to sessions outside a transaction,
-// and waits for the others to end theirs. When ctx ends it closes the
-// connections that are left, waits for their sessions to notice, and returns
-// an error that says how many there were. A message whose content was read by
-// then is still committed: Shutdown waits for Commit.
+// and waits for the others to end theirs. When ctx ends it says 421 4.3.2 to
+// those that are left too, inside content as well, gives them lastWords to take
+// it, closes their connections, waits for their sessions to notice, and returns
+// a *CutError. A message whose content was read by then is still committed:
+// Shutdown waits for Commit.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.draining.Store(true)
 	for ln := range s.listeners {
 		_ = ln.Close()
 	}
-	for ss := range s.sessions {
-		ss.wake()
-	}
 	s.mu.Unlock()
+	s.wakeAll()
 	ended := make(chan struct{})
 	go func() {
 		s.done.Wait()
@@ -216,18 +216,53 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	left := s.closeAll()
-	<-ended
-	return fmt.Errorf("shut down %s: %d sessions cut: %w", s.cfg.Name, left, ctx.Err())
+	s.drained.Store(true)
+	left := s.wakeAll()
+	select {
+	case <-ended:
+	case <-time.After(lastWords):
+		s.closeAll()
+		<-ended
+	}
+	return &CutError{Server: s.cfg.Name, Sessions: left, Err: ctx.Err()}
 }
 
-func (s *Server) closeAll() int {
+// lastWords is how long a client may take to hear that its transaction is cut
+// (chosen: a reply is one segment).
+const lastWords = time.Second
+
+// CutError says that Shutdown did not wait for all sessions to end of
+// themselves. Their clients try again.
+type CutError struct {
+	Server   string // its name
+	Sessions int
+	Err      error // of Shutdown's context
+}
+
+// Error implements error.
+func (e *CutError) Error() string {
+	return fmt.Sprintf("shut down %s: %d sessions cut: %v", e.Server, e.Sessions, e.Err)
+}
+
+// Unwrap returns the context's error.
+func (e *CutError) Unwrap() error { return e.Err }
+
+// wakeAll has every session look at the server's state, and counts them.
+func (s *Server) wakeAll() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for ss := range s.sessions {
+		ss.wake()
+	}
+	return len(s.sessions)
+}
+
+func (s *Server) closeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for ss := range s.sessions {
 		_ = ss.raw.Close()
 	}
-	return len(s.sessions)
 }
 
 // contains reports whether one of ps holds a.

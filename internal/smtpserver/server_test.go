@@ -77,11 +77,21 @@ func TestShutdownIsBounded(t *testing.T) {
 	s := start(t, Config{}, nil)
 	c := dial(t, s.addr)
 	transact(c)
+	c.send("half a message\r\n")
+	between := dial(t, s.addr)
+	between.want("220")
+	between.say("EHLO client.example.org", "250")
+	between.say("MAIL FROM:<a@b.test>", "250")
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
 	err := s.Shutdown(ctx)
-	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1 sessions cut") {
+	var cut *CutError
+	if !errors.As(err, &cut) || cut.Sessions != 2 || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "2 sessions cut") {
 		t.Error(err)
+	}
+	for _, c := range []*client{c, between} {
+		c.want("421 4.3.2")
+		c.wantClosed()
 	}
 	if _, _, aborted := s.rec.counts(); aborted != 1 || s.Open() != 0 {
 		t.Errorf("%d contents aborted, %d connections open", aborted, s.Open())
@@ -179,6 +189,16 @@ func TestEachPhaseHasItsDeadline(t *testing.T) {
 		{"command", Config{Deadlines: Deadlines{Command: soon}}, command, "421 4.4.2 Nothing heard", cutTimeout},
 		{"content", Config{Deadlines: Deadlines{DataBlock: soon}}, content, "421 4.4.2 Nothing heard", cutTimeout},
 		{"rate", Config{Deadlines: Deadlines{RateGrace: soon}}, content, "421 4.4.2 Content came too slowly", cutSlow},
+		{"whole content", Config{Deadlines: Deadlines{Content: soon}}, content, "421 4.4.2 Content came too slowly", cutSlow},
+		{"whole content in chunks", Config{Deadlines: Deadlines{Content: 300 * time.Millisecond}}, func(c *client) {
+			c.want("220")
+			c.say("EHLO client.example.org", "250")
+			c.say("MAIL FROM:<sender@example.org>", "250")
+			c.say("RCPT TO:<alice@example.test>", "250")
+			c.send("BDAT 3\r\nx\r\n")
+			c.want("250")
+			c.send("BDAT 3\r\nx")
+		}, "421 4.4.2 Content came too slowly", cutSlow},
 		{"session", Config{Deadlines: Deadlines{Session: soon}}, command, "421 4.4.2 This session lasted too long", cutSessionTotal},
 		{"session in content", Config{Deadlines: Deadlines{Session: 300 * time.Millisecond}}, content, "421 4.4.2 This session", cutSessionTotal},
 		{"command under TLS", Config{TLS: server, Deadlines: Deadlines{Command: 300 * time.Millisecond}}, func(c *client) {

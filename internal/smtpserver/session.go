@@ -259,7 +259,7 @@ func (s *session) failed(err error) {
 		s.cutOff(cutContent, smtp.NulOctet())
 	case errors.Is(err, errTimedOut):
 		s.outOfTime(cutTimeout, smtp.TimedOut())
-	case errors.Is(err, errTooSlow):
+	case errors.Is(err, errTooSlow), errors.Is(err, errContentTotal):
 		s.outOfTime(cutSlow, smtp.TooSlow())
 	case errors.Is(err, errSessionTotal):
 		s.outOfTime(cutSessionTotal, smtp.SessionTooLong())
