@@ -140,7 +140,7 @@ func (c *content) handOver(envs []*envelope.Envelope) {
 			c.session.door.logPanic(c.session, r)
 		}
 	}()
-	c.session.door.logAccepted(envs)
+	c.session.door.logAccepted(c.session.conn, envs)
 	for _, env := range envs {
 		c.session.door.cfg.Queue.Offer(env)
 	}

@@ -19,7 +19,7 @@ import (
 //	deferred      warn   own trouble that the client heard of as 4yz
 //	door panic    error  a defect of ours
 
-func (d *Door) logAccepted(envs []*envelope.Envelope) {
+func (d *Door) logAccepted(conn *smtpserver.Conn, envs []*envelope.Envelope) {
 	d.cfg.Metrics.accepted(envs)
 	ctx := context.Background()
 	if !d.log.Enabled(ctx, slog.LevelInfo) {
@@ -28,8 +28,9 @@ func (d *Door) logAccepted(envs []*envelope.Envelope) {
 	for _, env := range envs {
 		d.log.LogAttrs(ctx, slog.LevelInfo, "accepted",
 			slog.String(telemetry.KeyID, env.ID.String()),
+			slog.Uint64(telemetry.KeySession, conn.Session),
 			slog.String(telemetry.KeyTenant, env.Tenant),
-			slog.String(telemetry.KeyPeer, env.Arrival.Client.String()),
+			slog.String(telemetry.KeyPeer, peerOf(conn)),
 			slog.String(telemetry.KeyProtocol, env.Arrival.Protocol),
 			slog.String(telemetry.KeyReversePath, env.Reverse.String()),
 			slog.String(telemetry.KeyForwardPath, env.Forward[0].Path.String()),
@@ -42,11 +43,15 @@ func (d *Door) logAccepted(envs []*envelope.Envelope) {
 // none is meant.
 func (d *Door) logRefused(s *session, reply smtp.Reply, phase string, forward smtp.Path) {
 	d.cfg.Metrics.refused(phase, reply)
+	to := ""
+	if !forward.IsNull() {
+		to = forward.String()
+	}
 	d.log.LogAttrs(context.Background(), slog.LevelInfo, "refused",
 		append(about(s.conn, phase, reply),
 			slog.String(telemetry.KeyUser, s.login),
 			slog.String(telemetry.KeyReversePath, s.tx.reverse.String()),
-			slog.String(telemetry.KeyForwardPath, forward.String()))...)
+			slog.String(telemetry.KeyForwardPath, to))...)
 }
 
 func (d *Door) logNotAdmitted(conn *smtpserver.Conn, reply smtp.Reply) {
@@ -70,15 +75,26 @@ func (d *Door) logDeferred(s *session, reply smtp.Reply, phase string, err error
 func (d *Door) logPanic(s *session, recovered any) {
 	d.cfg.Metrics.panics.Inc()
 	d.log.LogAttrs(context.Background(), slog.LevelError, "door panic",
-		slog.String(telemetry.KeyPeer, s.conn.Remote.String()),
+		slog.Uint64(telemetry.KeySession, s.conn.Session),
+		slog.String(telemetry.KeyPeer, peerOf(s.conn)),
 		slog.Any(telemetry.KeyPanic, recovered),
 		slog.String(telemetry.KeyStack, string(debug.Stack())))
 }
 
+// peerOf is the client's address, "unknown" when a front end said by XCLIENT
+// that it does not know.
+func peerOf(conn *smtpserver.Conn) string {
+	if !conn.Remote.IsValid() {
+		return "unknown"
+	}
+	return conn.Remote.String()
+}
+
 func about(conn *smtpserver.Conn, phase string, reply smtp.Reply) []slog.Attr {
 	return []slog.Attr{
+		slog.Uint64(telemetry.KeySession, conn.Session),
 		slog.String(telemetry.KeyListener, conn.Listener),
-		slog.String(telemetry.KeyPeer, conn.Remote.String()),
+		slog.String(telemetry.KeyPeer, peerOf(conn)),
 		slog.String(telemetry.KeyHello, conn.Hello),
 		slog.String(telemetry.KeyPhase, phase),
 		slog.Int(telemetry.KeyCode, reply.Code),

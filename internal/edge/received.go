@@ -32,9 +32,12 @@ const maxHelloInTrace = 255
 func appendReceived(dst []byte, t trace) []byte {
 	dst = append(dst, "Received: from "...)
 	dst = appendHello(dst, t.hello, t.client)
-	dst = append(dst, " ("...)
-	dst = appendLiteral(dst, t.client)
-	dst = append(dst, ")\r\n\tby "...)
+	if t.client.IsValid() {
+		dst = append(dst, " ("...)
+		dst = appendLiteral(dst, t.client)
+		dst = append(dst, ')')
+	}
+	dst = append(dst, "\r\n\tby "...)
 	dst = append(dst, t.host...)
 	dst = append(dst, " with "...)
 	dst = append(dst, t.protocol...)
@@ -57,9 +60,13 @@ func appendReceived(dst []byte, t trace) []byte {
 
 // appendHello appends the HELO argument when it can stand as a domain or an
 // address literal, with every octet that can't replaced by "?"; the client's
-// address literal when nothing was said.
+// address literal when nothing was said; "unknown" when the address is not
+// known either (XCLIENT).
 func appendHello(dst []byte, hello string, client netip.Addr) []byte {
-	if hello == "" {
+	switch {
+	case hello == "" && !client.IsValid():
+		return append(dst, "unknown"...)
+	case hello == "":
 		return appendLiteral(dst, client)
 	}
 	if len(hello) > maxHelloInTrace {
