@@ -153,12 +153,13 @@ func (w *eventWriter) flush() error {
 	for {
 		w.mu.Lock()
 		b, holds, lagging := w.pending, w.holds, w.lagging
-		if b.records > 0 {
+		some := b.records > 0
+		if some {
 			w.pending = newBatch()
 		}
 		w.mu.Unlock()
-		if b.records > 0 || holds > w.through {
-			if b.records == 0 {
+		if some || holds > w.through {
+			if !some { // what is pending may be filled at this moment
 				b = newBatch()
 			}
 			err := w.write(b, holds)
