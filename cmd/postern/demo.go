@@ -48,13 +48,21 @@ func (c *demoInboxCmd) Run(a *app) error {
 	return err
 }
 
+// inboxPaths is how many recipients of a message are shown (chosen: three
+// lines; --json shows all).
+const inboxPaths = 8
+
 func renderInbox(p *paper, m *control.InboxMessage) {
 	p.line("%4d  %s  %s", m.Number, p.stamp(m.Time), octets(m.Size))
-	to := make([]string, len(m.Recipients))
-	for i, r := range m.Recipients {
-		to[i] = path(r)
+	to := make([]string, min(len(m.Recipients), inboxPaths))
+	for i := range to {
+		to[i] = path(m.Recipients[i])
 	}
-	p.hang(6, path(m.Reverse)+" to "+strings.Join(to, ", "))
+	more := ""
+	if n := len(m.Recipients) - len(to); n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
+	}
+	p.hang(6, path(m.Reverse)+" to "+strings.Join(to, ", ")+more)
 	p.hang(6, "From: "+clean(m.From))
 	p.hang(6, "Subject: "+p.paint(bold, clean(m.Subject)))
 	if m.ID != "" {

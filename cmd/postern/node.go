@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -66,19 +67,51 @@ func (c *nodeCheckCmd) check(a *app) (*checkReport, error) {
 	}
 	report.File = loaded.File
 	report.Warnings = append(report.Warnings, loaded.Warnings...)
-	file, named := loaded.Config.TenantsFile()
-	snapshot, err := tenant.Load(file)
-	if errors.Is(err, fs.ErrNotExist) && !named {
-		report.OK = true
-		return report, nil
+	report.certificate(loaded)
+	if err := report.tenants(loaded); err != nil {
+		return nil, err
 	}
-	report.Tenants = file
+	report.OK = len(report.Problems) == 0
+	return report, nil
+}
+
+// certificate notes what is wrong with the configured certificate and its key.
+func (r *checkReport) certificate(l *node.Loaded) {
+	c := &l.Config.TLS
+	if c.Certificate == "" {
+		return
+	}
+	_, err := tls.LoadX509KeyPair(c.Certificate, c.Key)
+	if err == nil {
+		return
+	}
+	at := "tls.certificate"
+	if file := new(fs.PathError); errors.As(err, &file) && file.Path == c.Key {
+		at = "tls.key"
+	}
+	r.Problems = append(r.Problems, l.Explain(yamlfile.Problem{Path: at, Message: err.Error()}))
+}
+
+// tenants notes what is wrong with the file of tenants. One that nobody named
+// may be absent.
+func (r *checkReport) tenants(l *node.Loaded) error {
+	file, named := l.Config.TenantsFile()
+	snapshot, err := tenant.Load(file)
+	absent := errors.Is(err, fs.ErrNotExist)
+	switch {
+	case absent && !named:
+		return nil
+	case absent:
+		r.Problems = append(r.Problems, l.Explain(yamlfile.Problem{Path: "tenants", Message: err.Error()}))
+		return nil
+	}
+	r.Tenants = file
 	if err != nil {
-		return report, report.take(err)
+		return r.take(err)
 	}
 	counts := snapshot.Counts()
-	report.Counts, report.OK = &counts, true
-	return report, nil
+	r.Counts = &counts
+	return nil
 }
 
 // take notes err when it is about what a file says, and returns it when not.

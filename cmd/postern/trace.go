@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -121,7 +122,7 @@ func renderArrival(p *paper, a *control.Arrival) {
 		return
 	}
 	p.field("Arrived", p.stamp(a.Time))
-	p.field("", fmt.Sprintf("from %s, HELO %s", clean(a.Client), clean(a.Hello)))
+	p.field("", fmt.Sprintf("from %s, HELO %s", cmp.Or(clean(a.Client), "unknown"), cmp.Or(clean(a.Hello), "unknown")))
 	p.field("", fmt.Sprintf("%s on %s (%s)", clean(a.Protocol), clean(a.Server), clean(a.Listener)))
 	if a.TLS != "" {
 		p.field("", clean(a.TLS))

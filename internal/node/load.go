@@ -52,6 +52,7 @@ type Loaded struct {
 	File     string   // the file that was read, "" for none
 	Warnings []string // what was ignored
 	origins  map[string]origin
+	doc      *yamlfile.Document // nil: no file
 }
 
 type origin struct {
@@ -94,7 +95,6 @@ func Load(o Options) (*Loaded, error) {
 type loader struct {
 	loaded   *Loaded
 	leaves   []leaf
-	doc      *yamlfile.Document
 	problems yamlfile.Problems
 }
 
@@ -112,7 +112,7 @@ func (l *loader) file(name string) error {
 	if err != nil && !errors.As(err, &l.problems) {
 		return err
 	}
-	l.doc, l.loaded.File = doc, name
+	l.loaded.doc, l.loaded.File = doc, name
 	if doc == nil {
 		return nil
 	}
@@ -185,7 +185,13 @@ func (l *loader) set(leaf leaf, text string, from origin) {
 
 // problem notes p at the place where its leaf was set.
 func (l *loader) problem(p yamlfile.Problem) {
-	switch from := l.loaded.origins[p.Path]; from.source {
+	l.problems = append(l.problems, l.loaded.Explain(p))
+}
+
+// Explain returns p with the place where its setting was made. For what only
+// the world outside can tell of a value: a file that is not there.
+func (l *Loaded) Explain(p yamlfile.Problem) yamlfile.Problem {
+	switch from := l.origins[p.Path]; from.source {
 	case FromEnv, FromFlag:
 		p.File = from.where
 	case FromFile:
@@ -194,11 +200,11 @@ func (l *loader) problem(p yamlfile.Problem) {
 		section, _, _ := cutLast("."+p.Path, '.')
 		if section = strings.TrimPrefix(section, "."); l.doc.Has(p.Path) || section != "" && l.doc.Has(section) {
 			p = l.doc.Explain(p)
-		} else if p.File = l.loaded.File; p.File == "" {
+		} else if p.File = l.File; p.File == "" {
 			p.File = "default"
 		}
 	}
-	l.problems = append(l.problems, p)
+	return p
 }
 
 // machine fills in the hostname when nobody gave one.
