@@ -1,7 +1,9 @@
 package control
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"os"
@@ -79,10 +81,13 @@ func (g *guard) Accept() (net.Conn, error) {
 			}
 		}
 		g.refused.Add(1)
-		g.log.Warn("control peer refused", "uid", credentials.UID, "pid", credentials.PID, "error", err)
+		g.log.Warn("control peer refused", "uid", credentials.UID, "pid", credentials.PID, "error", cmp.Or(err, errNotYou))
 		_ = conn.Close() // nothing was said
 	}
 }
+
+// errNotYou is why a peer without a role, or beyond the bound, is refused.
+var errNotYou = errors.New("no role here, or too many requests at once")
 
 type roleKey struct{}
 

@@ -157,6 +157,7 @@ func (g *gateway) buildTenants(context.Context) error {
 	if err := g.loadTenants(); err != nil {
 		return err
 	}
+	g.health.tells(func() string { return g.tenants.Current().Revision() })
 	g.tel.GaugeFunc("postern_tenants_recipients", "Recipients that tenants.yaml names.", func() float64 {
 		return float64(g.tenants.Current().Counts().Recipients)
 	})

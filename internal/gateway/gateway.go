@@ -70,7 +70,8 @@ type gateway struct {
 	tenantsFile string
 	reloading   sync.Mutex
 
-	undo    []undo // in the order of building
+	undo    []undo      // in the order of building
+	built   atomic.Bool // all of the above is made: other goroutines may look
 	started bool
 	stop    chan time.Duration
 	broken  chan error
@@ -94,6 +95,7 @@ func Serve(ctx context.Context, o Options) error {
 	if err := g.build(ctx); err != nil {
 		return errors.Join(err, g.takeDown(0))
 	}
+	g.built.Store(true)
 	g.start()
 	g.tellWhatToTry()
 	drain, err := g.wait(ctx)

@@ -106,7 +106,7 @@ func TestANodeStartsTellsWhatToTryAndLeavesNothingRunning(t *testing.T) {
 		t.Fatal(err)
 	}
 	health, err := control.Ask[control.Health](context.Background(), client, control.CallHealth, control.None{})
-	if err != nil || !health.Ready {
+	if err != nil || !health.Ready || len(health.Revision) != 64 {
 		t.Errorf("health %+v, %v", health, err)
 	}
 	client.Close()

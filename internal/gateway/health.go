@@ -39,7 +39,8 @@ type health struct {
 
 	mu       sync.Mutex
 	checks   []check
-	serving  bool // every listener accepts
+	revision func() string // of the tenants in force; nil until they are read
+	serving  bool          // every listener accepts
 	stopping bool
 }
 
@@ -47,6 +48,13 @@ func (h *health) add(name string, test func() error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.checks = append(h.checks, check{name, test})
+}
+
+// tells lets reports name the revision of the tenants in force.
+func (h *health) tells(revision func() string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.revision = revision
 }
 
 // serve says that every listener accepts.
@@ -68,6 +76,9 @@ func (h *health) report(now time.Time) control.Health {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	out := control.Health{Ready: h.serving && !h.stopping, Uptime: now.Sub(h.started).Seconds()}
+	if h.revision != nil {
+		out.Revision = h.revision()
+	}
 	listeners := control.HealthCheck{Name: "listeners", OK: out.Ready}
 	switch {
 	case h.stopping:

@@ -30,7 +30,9 @@ func (g *gateway) loadTenants() error {
 }
 
 // reload reads tenants and certificate again. Either both are put in force or
-// neither; the error names every problem with its place.
+// neither; the error names every problem with its place. A file that takes the
+// last domain away is refused: an editor that was caught while it wrote must
+// not turn everybody's mail into 550. Whoever means it stops the node.
 func (g *gateway) reload() (control.ReloadReply, error) {
 	g.reloading.Lock()
 	defer g.reloading.Unlock()
@@ -38,6 +40,10 @@ func (g *gateway) reload() (control.ReloadReply, error) {
 	snapshot, err := tenant.Load(g.tenantsFile)
 	if err != nil {
 		return reply, err
+	}
+	if now, was := snapshot.Counts().Domains, g.tenants.Current().Counts().Domains; now == 0 && was > 0 {
+		return reply, fmt.Errorf("%s names no domain (was it cut short?) and %d are in force: "+
+			"all their mail would be refused for good", g.tenantsFile, was)
 	}
 	if err := g.certificate.reload(); err != nil {
 		return reply, err
@@ -54,8 +60,8 @@ func (g *gateway) reload() (control.ReloadReply, error) {
 
 // reloadLogged is reload for a signal, which has nobody to answer.
 func (g *gateway) reloadLogged() {
-	if g.tenants == nil || g.certificate == nil {
-		return // still being built: the files are about to be read
+	if !g.built.Load() {
+		return // the files are about to be read, or just were
 	}
 	if _, err := g.reload(); err != nil {
 		g.log.Error("reload refused", telemetry.KeyFile, g.tenantsFile, telemetry.KeyError, err)

@@ -59,7 +59,7 @@ func (s *signals) end() {
 }
 
 func (g *gateway) logSignal(sig os.Signal) {
-	if tel := g.tel; tel != nil {
-		tel.Log().Info("stopping", telemetry.KeySignal, sig.String())
+	if g.built.Load() {
+		g.log.Info("stopping", telemetry.KeySignal, sig.String())
 	}
 }

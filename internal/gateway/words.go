@@ -170,6 +170,7 @@ func tenantLedger(id string, l *spool.TenantLedger) control.TenantLedger {
 		Discarded:     l.Terminal[envelope.Discarded],
 		Deleted:       l.Terminal[envelope.Deleted],
 		Held:          l.Live + l.Held,
+		Lost:          l.Lost,
 	}
 }
 
