@@ -32,6 +32,13 @@
 // refused with its lines and columns, and what was in force stays. Everything
 // else of the node's file needs a restart.
 //
+// # The Go runtime
+//
+// GOGC and GOMEMLIMIT are left alone: at 50 sessions of 5 KB mail the collector
+// took 1-2 % of the CPU with 45 MB of anonymous memory; GOGC=400 gave nothing
+// that could be told from noise and took 76 MB. /debug/pprof/ stands beside
+// /metrics.
+//
 // # Failures
 //
 //	returned by Serve   anything that cannot be built; a listener that broke

@@ -101,7 +101,7 @@ func (n *node) start() {
 	}
 	exited := make(chan error, 1)
 	n.exited = exited
-	cmd := n.cmd
+	cmd, log := n.cmd, n.log
 	go func() { exited <- cmd.Wait() }()
 	n.t.Cleanup(func() {
 		_ = cmd.Process.Kill()
@@ -109,6 +109,11 @@ func (n *node) start() {
 		case err := <-exited:
 			exited <- err
 		case <-time.After(10 * time.Second):
+		}
+		for _, bad := range []string{"DATA RACE", "panic", "level=ERROR"} {
+			if strings.Contains(log.String(), bad) {
+				n.t.Errorf("the node's log says %q", bad)
+			}
 		}
 		if n.t.Failed() && cmd == n.cmd {
 			n.t.Logf("the end of the node's log:\n%s", tail(n.log.String(), 4000))
