@@ -215,8 +215,12 @@ func BenchmarkSessionWithoutKernel(b *testing.B) {
 	}
 }
 
-func runScripted(srv *Server, c net.Conn) {
+func runScripted(srv *Server, c net.Conn) { runSession(srv, c, func(*session) {}) }
+
+// runSession runs one session on c in this goroutine, once prepare has seen it.
+func runSession(srv *Server, c net.Conn, prepare func(*session)) {
 	ss := newSession(srv, c)
+	prepare(ss)
 	srv.running.Add(1)
 	srv.done.Add(1)
 	srv.mu.Lock()
