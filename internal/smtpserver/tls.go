@@ -54,6 +54,7 @@ func (s *session) handshake(nc net.Conn) bool {
 		return false
 	}
 	s.srv.tally.tlsOK.Inc()
+	acknowledge(s.raw)
 	state := t.ConnectionState()
 	s.nc = t
 	s.conn.TLS = &state
