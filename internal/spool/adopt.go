@@ -67,6 +67,7 @@ func (s *Spool) saysAdopted(dir string) bool {
 
 func (s *Spool) copyFrom(ctx context.Context, dir string, inc envelope.Incarnation, rec *Recovery) error {
 	l := newLoader(s.fs, dir, inc, s.weakSums)
+	l.movedTo = s.dir
 	err := l.load(ctx, true)
 	if err == nil {
 		rec.Findings = append(rec.Findings, l.findings...)
@@ -145,10 +146,7 @@ func (s *Spool) copyForeign(l *loader, id envelope.ID, e *entry) (*batch, error)
 func (s *Spool) moveDraft(dir string, id envelope.ID) error {
 	err := s.fs.Rename(draftName(dir, id), draftName(s.dir, id))
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, serr := s.fs.Stat(draftName(s.dir, id)); serr == nil {
-			return nil
-		}
-		return nil // its message is held: MissingDraft has named it
+		return nil // it is here already, or its message is held: MissingDraft has named it
 	}
 	if err != nil {
 		return err

@@ -85,7 +85,9 @@ func (a *auditing) segments(ctx context.Context) error {
 	a.l = l
 	a.rep.Batches, a.rep.Octets, a.rep.Known = l.batches, l.octets, l.known
 	for i := range l.findings {
-		if f := l.findings[i]; f.Kind != Torn && !a.repeats(&f) {
+		f := l.findings[i]
+		ended := f.Kind == MissingDraft && !s.isLive(f.ID) // meanwhile, and its draft is removed
+		if f.Kind != Torn && !ended && !a.repeats(&f) {
 			a.find(f)
 		}
 	}

@@ -25,7 +25,6 @@ func (w *eventWriter) start(ctx context.Context, l *loader) error {
 	if err := w.findEnd(l); err != nil {
 		return err
 	}
-	w.addAdopted()
 	w.syncedThrough.Store(w.through)
 	w.holds, w.taken = w.through, w.through
 	if w.through >= l.counted {

@@ -16,9 +16,15 @@ import (
 // Events yields what the event log knows, oldest first, until yield is false.
 // With ID: that message's story. With Address: the stories of the newest
 // Limit messages from or to it, and of mail refused. With neither: all events
-// since Since, at most Limit when it is set. What memory still holds is
-// written first, so that everything up to now is there.
+// since Since, at most Limit when it is set. What waits for its sync is synced
+// and what memory still holds is written first, so that everything up to now
+// is there.
 func (s *Spool) Events(ctx context.Context, f Filter, yield func(Event) bool) error {
+	if s.written.Load() > s.synced.Load() {
+		if err := s.barrier(ctx); err != nil && ctx.Err() != nil {
+			return err
+		}
+	}
 	if err := s.events.flush(); err != nil {
 		s.cfg.Logger.Warn("spool events may be incomplete", "error", err.Error())
 	}

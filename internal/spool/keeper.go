@@ -214,6 +214,12 @@ func (s *Spool) oldestSegment() *segment {
 	return old
 }
 
+func (s *Spool) segmentCount() int {
+	s.segMu.RLock()
+	defer s.segMu.RUnlock()
+	return len(s.segs)
+}
+
 func (s *Spool) unused(seg *segment) bool {
 	s.idx.mu.RLock()
 	defer s.idx.mu.RUnlock()

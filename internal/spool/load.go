@@ -20,6 +20,7 @@ import (
 type loader struct {
 	fs          durable.FS
 	dir         string
+	movedTo     string // where an adoption that was cut short may have put draft files
 	incarnation envelope.Incarnation
 	weak        bool
 	idx         *index
@@ -35,7 +36,8 @@ type loader struct {
 	from     checkpointHeader // where the state in idx came from; zero: nothing
 	last     uint64           // highest batch number seen
 	counted  uint64           // highest that counts
-	reached  uint64           // highest that was read whole
+	reached  uint64           // all up to this were read; an audit may meet batches half written
+	stalled  bool             // one beyond reached was not whole
 	synced   uint64           // S of doc.go
 	limit    uint64
 	voids    []span

@@ -64,12 +64,16 @@ func (s *Spool) takeNext(changes bool) (*segment, error) {
 	case seg := <-s.nextSegment:
 		return seg, nil
 	case s.needNow <- need{changes, reply}:
+	case <-s.prepareStop:
+		return nil, ErrClosed
 	}
 	select {
 	case seg := <-s.nextSegment:
 		return seg, nil
 	case err := <-reply:
 		return nil, err
+	case <-s.prepareStop:
+		return nil, ErrClosed
 	}
 }
 

@@ -97,6 +97,7 @@ func (l *loader) gap(prev, next, segment uint64, off, octets int64) {
 		if n > l.synced || l.void(n) || scarred {
 			if n > l.synced && !l.void(n) && !scarred {
 				l.torn++
+				l.stalled = true
 				l.fresh = append(l.fresh, scar{segment: segment, offset: off, octets: octets, number: n, torn: true})
 			}
 			flush()
@@ -122,7 +123,8 @@ func (l *loader) replayBatch(n uint64, v *view) {
 	})
 	sr, scarred := l.scars[v.edge.number]
 	torn := v.edge.number > l.synced || scarred && sr.torn
-	if whole || !torn {
+	l.stalled = l.stalled || torn && !whole
+	if !l.stalled {
 		l.reached = max(l.reached, v.edge.number)
 	}
 	if torn && !v.trailer {
@@ -358,7 +360,11 @@ func (l *loader) checkPlaces() {
 func (l *loader) checkDrafts() {
 	for id, d := range l.idx.draftOf {
 		e, _ := l.idx.get(id)
-		if size := draftSize(l.fs, l.dir, d); size != int64(e.size) {
+		size := draftSize(l.fs, l.dir, d)
+		if size < 0 && l.movedTo != "" {
+			size = draftSize(l.fs, l.movedTo, d)
+		}
+		if size != int64(e.size) {
 			l.find(Finding{Kind: MissingDraft, ID: id, Recipient: -1, Holder: "draft-" + d.String(),
 				Detail: fmt.Sprintf("the draft file has %d octets instead of %d", size, e.size)})
 			l.holdAll(id, cause.LocalDamage)

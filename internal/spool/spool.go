@@ -153,6 +153,7 @@ func (s *Spool) begin(ctx context.Context, rec *Recovery) error {
 		s.closeWriters()
 		return err
 	}
+	s.events.addAdopted()
 	s.nameLost(ctx, r, rec)
 	rec.Live = s.idx.live
 	s.lookAtRoom()
@@ -160,6 +161,11 @@ func (s *Spool) begin(ctx context.Context, rec *Recovery) error {
 	s.group.Add(2)
 	go s.guard("event writer", s.events.run)
 	go s.guard("keeper", s.runKeeper)
+	// A node that ends again and again before a checkpoint is due would keep, and
+	// read at its next start, one segment more each time.
+	if s.segmentCount() > keptCheckpoints {
+		s.askCheckpoint()
+	}
 	if s.cfg.Metrics != nil {
 		if err := s.cfg.Metrics.Register(collector{s}); err != nil {
 			return errors.Join(fmt.Errorf("register metrics: %w", err), s.Close(ctx))
@@ -175,12 +181,24 @@ func (s *Spool) guard(name string, run func()) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.cfg.Logger.Error("spool goroutine panicked", "name", name, "panic", fmt.Sprint(p))
-			s.mu.Lock()
-			s.closed = true
-			s.mu.Unlock()
+			s.giveUp()
 		}
 	}()
 	run()
+}
+
+// giveUp tells everyone who waits that nothing is known.
+func (s *Spool) giveUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for _, b := range append(s.full, s.inflight, s.open) {
+		if b != nil && !b.released {
+			b.released = true
+			b.err, b.lazyErr = ErrUnknown, ErrUnknown
+			close(b.done)
+		}
+	}
 }
 
 // NextID draws an ID that was never drawn before and never will be again. It
