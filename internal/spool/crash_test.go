@@ -215,16 +215,23 @@ func walk(p *promise, cfg Config) error {
 	return err
 }
 
-// checkpointNow asks for a checkpoint and waits for it as the keeper would.
+// checkpointNow asks for a checkpoint and waits for it.
 func checkpointNow(s *Spool) error {
-	n := s.stats.checkpoints.Load() + s.stats.checkpointErrors.Load()
+	count := func() int64 { return s.stats.checkpoints.Load() + s.stats.checkpointErrors.Load() }
+	n := count()
 	s.askCheckpoint()
-	deadline := time.Now().Add(5 * time.Second)
-	for s.stats.checkpoints.Load()+s.stats.checkpointErrors.Load() == n {
-		if s.stats.abandoned.Load() > 0 || time.Now().After(deadline) {
+	tick := time.NewTicker(50 * time.Microsecond)
+	defer tick.Stop()
+	deadline := time.After(10 * time.Second)
+	for count() == n {
+		select {
+		case <-tick.C:
+			if s.stats.abandoned.Load() > 0 {
+				return fmt.Errorf("the disk failed under a checkpoint")
+			}
+		case <-deadline:
 			return fmt.Errorf("no checkpoint came")
 		}
-		time.Sleep(100 * time.Microsecond)
 	}
 	return nil
 }
