@@ -57,9 +57,9 @@ func diskErrors(ctx context.Context, s *stage) error {
 	if err := w.settle(ctx, 30*time.Second); err != nil {
 		return err
 	}
-	v := w.judge()
 	w.panics()
-	return w.audit(ctx, v)
+	_, err = w.audit(ctx)
+	return err
 }
 
 // inject runs one kind of error for some seconds and waits until the node

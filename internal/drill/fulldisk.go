@@ -70,9 +70,9 @@ func fullDisk(ctx context.Context, s *stage) error {
 		return err
 	}
 	w.softRefusals()
-	v := w.judge()
 	w.panics()
-	return w.audit(ctx, v)
+	_, err = w.audit(ctx)
+	return err
 }
 
 // until waits for a fact at most d.

@@ -19,11 +19,10 @@ func killAtRandom(ctx context.Context, s *stage) error {
 	if err != nil || v == nil {
 		return err
 	}
-	defer w.close()
 	// A short run judges correctness, not shares: a kill may double what was on
 	// its way, a message of three recipients at most.
 	w.duplicatesAtMost(v, 0.1, s.pick(3*len(w.kills), 0))
-	return w.audit(ctx, v)
+	return nil
 }
 
 // killOnSlowDisk is killAtRandom while every write and sync takes 20 ms more,
@@ -31,15 +30,8 @@ func killAtRandom(ctx context.Context, s *stage) error {
 // next hop's 250 and its record is as much longer: duplicates must be
 // explained, and are not held to a share.
 func killOnSlowDisk(ctx context.Context, s *stage) error {
-	w, v, err := killed(ctx, s, s.pick(6, 200), true)
-	if err != nil || v == nil {
-		return err
-	}
-	defer w.close()
-	if s.part.weakness != "" {
-		return nil // its accounting is of no interest
-	}
-	return w.audit(ctx, v)
+	_, _, err := killed(ctx, s, s.pick(6, 200), true)
+	return err
 }
 
 // killed is what both have in common. The verdict is nil when the node did not
@@ -49,17 +41,21 @@ func killed(ctx context.Context, s *stage, kills int, slow bool) (*world, *oracl
 	if err != nil {
 		return nil, nil, err
 	}
-	v, err := w.killOften(ctx, kills, slow)
-	if err != nil || v == nil {
-		w.close()
+	defer w.close()
+	if ok, err := w.killOften(ctx, kills, slow); err != nil || !ok {
 		return nil, nil, err
 	}
-	return w, v, nil
+	if s.part.weakness != "" {
+		return w, w.judge(), nil // its accounting is of no interest
+	}
+	v, err := w.audit(ctx)
+	return w, v, err
 }
 
-func (w *world) killOften(ctx context.Context, kills int, slow bool) (*oracle.Verdict, error) {
+// killOften reports false when the node did not start again.
+func (w *world) killOften(ctx context.Context, kills int, slow bool) (bool, error) {
 	if err := w.node.Start(ctx); err != nil {
-		return nil, err
+		return false, err
 	}
 	stop := inBackground(ctx, &oracle.Load{Addr: w.node.SMTP, Sessions: 24, PerSecond: rate, Seed: w.seed, Make: w.mixed(100), Log: &w.log})
 	defer stop()
@@ -67,27 +63,26 @@ func (w *world) killOften(ctx context.Context, kills int, slow bool) (*oracle.Ve
 	for range kills {
 		fast := w.slowDisk(ctx, slow)
 		if err := pause(ctx, 100*time.Millisecond+time.Duration(w.rng.Int64N(int64(1400*time.Millisecond)))); err != nil {
-			return nil, err
+			return false, err
 		}
 		if err := w.kill(); err != nil {
-			return nil, err
+			return false, err
 		}
 		fast()
 		begin := time.Now()
 		if err := w.node.Start(ctx); err != nil {
 			w.finding("after kill %d: %v", len(w.kills), err)
-			return nil, ctx.Err()
+			return false, ctx.Err()
 		}
 		slowest = max(slowest, time.Since(begin))
 	}
 	stop()
 	if err := w.settle(ctx, 20*time.Second); err != nil {
-		return nil, err
+		return false, err
 	}
 	w.fact("kills", "%d, slowest start %d ms", len(w.kills), slowest.Milliseconds())
-	v := w.judge()
 	w.panics()
-	return v, nil
+	return true, nil
 }
 
 // slowDisk makes every write and sync of the node take 20 ms longer, where
@@ -150,12 +145,15 @@ func killAtPoints(ctx context.Context, s *stage) error {
 		return err
 	}
 	s.fact("kills", "%d at %d fail points", reached, len(telemetry.FailPoints()))
-	v := w.judge()
+	w.panics()
+	v, err := w.audit(ctx)
+	if err != nil {
+		return err
+	}
 	// A kill between the next hop's 250 and the record of it is a duplicate by
 	// construction: one for each such kill, and for others on their way then.
 	w.duplicatesAtMost(v, 0.1, 3*len(w.kills))
-	w.panics()
-	return w.audit(ctx, v)
+	return nil
 }
 
 // pointPatience bounds the wait for one fail point: chosen.

@@ -161,9 +161,17 @@ func chunk(octets []byte, last bool) string {
 	return fmt.Sprintf("BDAT %d%s\r\n%s", len(octets), word, octets)
 }
 
-// script writes everything while it reads every reply, until the node closes
-// or is silent.
+// script reads the greeting, then writes everything while it reads every reply,
+// until the node closes or is silent. The greeting is not among the replies.
 func script(c *oracle.Client, octets string) (replies []oracle.Reply, closed bool) {
+	if _, err := c.ReadReply(); err != nil {
+		return nil, !isTimeout(err)
+	}
+	return rush(c, octets)
+}
+
+// rush is script without waiting for the greeting.
+func rush(c *oracle.Client, octets string) (replies []oracle.Reply, closed bool) {
 	wrote := make(chan struct{})
 	go func() { // ends with the write's deadline or the connection
 		defer close(wrote)
@@ -238,7 +246,7 @@ func refusedWith(c *oracle.Client, octets string, codes ...int) string {
 // earlyTalk sends a whole transaction before the greeting was read. A node may
 // refuse it (RFC 5321 section 4.3.1) or take it; it may not leave it unanswered.
 func earlyTalk(c *oracle.Client, domain string) string {
-	replies, closed := script(c, hello+transaction(domain)+"DATA\r\nSubject: early\r\n\r\nx\r\n.\r\nQUIT\r\n")
+	replies, closed := rush(c, hello+transaction(domain)+"DATA\r\nSubject: early\r\n\r\nx\r\n.\r\nQUIT\r\n")
 	if len(replies) == 0 || !closed {
 		return fmt.Sprintf("%d replies, closed: %v", len(replies), closed)
 	}
