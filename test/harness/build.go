@@ -2,9 +2,11 @@ package harness
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -53,10 +55,34 @@ func build(t testing.TB, tags string) string {
 		builds.dir, builds.made = dir, map[string]string{}
 	}
 	file := filepath.Join(builds.dir, "postern"+tags)
+	lookAtSources(t)
 	cmd := exec.Command("go", "build", "-tags", tags, "-o", file, "github.com/postern-mail/postern/cmd/postern")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatal(fmt.Errorf("go build -tags %q ./cmd/postern: %w\n%s", tags, err, out))
 	}
 	builds.made[tags] = file
 	return file
+}
+
+// lookAtSources stats every Go file that the binary may be built from. The
+// tests do not import them, so without it `go test` would repeat a cached
+// result of an older binary.
+func lookAtSources(t testing.TB) {
+	t.Helper()
+	out, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		t.Fatal(fmt.Errorf("go env GOMOD: %w", err))
+	}
+	root := filepath.Dir(strings.TrimSpace(string(out)))
+	for _, dir := range []string{"cmd", "internal"} {
+		err := filepath.WalkDir(filepath.Join(root, dir), func(name string, e fs.DirEntry, err error) error {
+			if err == nil && strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go") {
+				_, err = os.Stat(name)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
