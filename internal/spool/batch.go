@@ -80,7 +80,8 @@ func (b *batch) recycle() {
 	b.buf, b.ops = nil, nil
 }
 
-func (b *batch) empty() bool { return b.records == 0 }
+// empty reports whether nothing is to be written and no one waits.
+func (b *batch) empty() bool { return b.records == 0 && b.waiting == 0 }
 
 // begin appends the header of a record whose body has n octets, and returns
 // where it starts.

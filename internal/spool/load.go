@@ -285,7 +285,7 @@ func (l *loader) surveyNotes(segment uint64, off int64) {
 	}
 	v.records(func(r recordView) bool {
 		if r.good && r.typ == recNote {
-			if sr, ok := readScar(r.body); ok {
+			if sr, ok := readScar(r.body); ok && sr.number > 0 {
 				l.scars[sr.number] = sr
 			}
 		}

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"context"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -15,8 +16,9 @@ import (
 func TestAPartOfABatchThatCouldNotBeWrittenIsNotDamage(t *testing.T) {
 	var armed atomic.Bool
 	mem := faultfs.NewMem()
-	fsys := faultfs.Failing(mem, func(op faultfs.Op, _ string, _ int) error {
-		if op == faultfs.Write && armed.CompareAndSwap(true, false) {
+	fsys := faultfs.Failing(mem, func(op faultfs.Op, name string, _ int) error {
+		// A file keeps the name under which it was made: the head was a spare.
+		if op == faultfs.Write && strings.HasSuffix(name, "spare-00000001") && armed.CompareAndSwap(true, false) {
 			return &faultfs.ShortWrite{Octets: block, Err: syscall.ENOSPC}
 		}
 		return nil
