@@ -61,7 +61,7 @@
 //	TLSMissing      policy asks for TLS and the peer has none
 //	TLSCertificate  TLSPolicy.Verify said no
 //	Need8BitMIME    content has octets above 127, the peer lacks 8BITMIME
-//	NeedSMTPUTF8    header or path needs SMTPUTF8, the peer lacks it
+//	NeedSMTPUTF8    a path, or a header that came with SMTPUTF8, needs it and the peer lacks it
 //	TooLarge        larger than the peer's SIZE
 //	Local           our content could not be read
 //	Cancelled       the caller's context ended

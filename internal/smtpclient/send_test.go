@@ -57,6 +57,10 @@ func TestWhatGoesOnTheWire(t *testing.T) {
 	utf8 := message("Subject: h\xc3\xa9\r\n\r\n", "bøb@exämple.test")
 	utf8.EightBit, utf8.UTF8, utf8.Reverse = true, true, path("ålice@example.org")
 	udomain := message(hello, "bob@exämple.test")
+	latin := message("Subject: h\xe9\r\n\r\n", "bob@example.test") // nobody said SMTPUTF8, and it is not UTF-8
+	latin.EightBit, latin.UTF8 = true, true
+	announced := message("Subject: h\xc3\xa9\r\n\r\n", "bob@example.test")
+	announced.EightBit, announced.UTF8, announced.Params.SMTPUTF8 = true, true, true
 	dots := message(".\r\n..\r\na.\r\n.b", "bob@example.test")
 	null := message(hello, "bob@example.test")
 	null.Reverse = smtp.Path{}
@@ -77,6 +81,12 @@ func TestWhatGoesOnTheWire(t *testing.T) {
 			"MAIL FROM:<alice@example.org> BODY=8BITMIME", "RCPT TO:<bob@example.test>", "DATA", "DATA<Subject: hi\r\n\r\nh\xc3\xa9llo\r\n>"}},
 		"SMTPUTF8 when needed": {[]string{"SMTPUTF8", "8BITMIME"}, utf8, Config{}, []string{
 			"MAIL FROM:<ålice@example.org> BODY=8BITMIME SMTPUTF8", "RCPT TO:<bøb@exämple.test>", "DATA", "DATA<Subject: h\xc3\xa9\r\n\r\n>"}},
+		"SMTPUTF8 as the client before us said": {[]string{"SMTPUTF8", "8BITMIME"}, announced, Config{}, []string{
+			"MAIL FROM:<alice@example.org> BODY=8BITMIME SMTPUTF8", "RCPT TO:<bob@example.test>", "DATA", "DATA<Subject: h\xc3\xa9\r\n\r\n>"}},
+		"a header in an old charset needs no SMTPUTF8": {[]string{"8BITMIME"}, latin, Config{}, []string{
+			"MAIL FROM:<alice@example.org> BODY=8BITMIME", "RCPT TO:<bob@example.test>", "DATA", "DATA<Subject: h\xe9\r\n\r\n>"}},
+		"a header in an old charset is not called UTF-8": {[]string{"8BITMIME", "SMTPUTF8"}, latin, Config{}, []string{
+			"MAIL FROM:<alice@example.org> BODY=8BITMIME", "RCPT TO:<bob@example.test>", "DATA", "DATA<Subject: h\xe9\r\n\r\n>"}},
 		"a U-label domain becomes A-labels where SMTPUTF8 is missing": {nil, udomain, Config{}, []string{
 			"MAIL FROM:<alice@example.org>", "RCPT TO:<bob@xn--exmple-cua.test>", "DATA", "DATA<" + hello + ">"}},
 		"dots are doubled and the last line is ended": {[]string{"PIPELINING"}, dots, Config{}, []string{
@@ -144,7 +154,7 @@ func TestWhatThePeerLacksIsSaidWithoutAWordToIt(t *testing.T) {
 	eight := message("a\xc3\r\n", "bob@example.test")
 	eight.EightBit = true
 	utf8 := message(hello, "bob@example.test")
-	utf8.UTF8 = true
+	utf8.UTF8, utf8.EightBit, utf8.Params.SMTPUTF8 = true, true, true // 8BITMIME alone would not help
 	rcpt := message(hello, "bøb@example.test")
 	reverse := message(hello, "bob@example.test")
 	reverse.Reverse = path("ålice@example.org")

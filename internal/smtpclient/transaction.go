@@ -20,7 +20,10 @@ type Transaction struct {
 	Size    int64
 	// EightBit: the content has octets above 127.
 	EightBit bool
-	// UTF8: a header field has octets above 127 (RFC 6532).
+	// UTF8: a header field has octets above 127. It asks for SMTPUTF8 (RFC 6532)
+	// only where Params.SMTPUTF8 says that the client before us knew: without
+	// it such a field is old mail in whatever charset, which has always gone as
+	// 8-bit content, and which a refusal would lose.
 	UTF8 bool
 }
 
@@ -85,12 +88,12 @@ func (c *Conn) fits(t *Transaction) *Error {
 	switch {
 	case x.MaxSize > 0 && t.Size > x.MaxSize:
 		return &Error{Phase: Mail, Kind: TooLarge}
+	case !x.SMTPUTF8 && (t.UTF8 && t.Params.SMTPUTF8 || NeedsSMTPUTF8(t.Reverse)):
+		return &Error{Phase: Mail, Kind: NeedSMTPUTF8} // before 8BITMIME, which alone would not do
 	case t.EightBit && !x.EightBitMIME:
 		return &Error{Phase: Mail, Kind: Need8BitMIME}
 	case x.SMTPUTF8:
 		return nil
-	case t.UTF8 || NeedsSMTPUTF8(t.Reverse):
-		return &Error{Phase: Mail, Kind: NeedSMTPUTF8}
 	}
 	for i := range t.Rcpts {
 		if NeedsSMTPUTF8(t.Rcpts[i].Path) {
@@ -100,13 +103,14 @@ func (c *Conn) fits(t *Transaction) *Error {
 	return nil
 }
 
-// wantsUTF8 reports whether MAIL says SMTPUTF8: where something needs it, and
-// where the client before us said it, who may know of a part deep inside.
+// wantsUTF8 reports whether MAIL says SMTPUTF8: where a path needs it, and
+// where the client before us said it, who knows of the header and may know of
+// a part deep inside.
 func (c *Conn) wantsUTF8(t *Transaction) bool {
 	if !c.ext.SMTPUTF8 {
 		return false
 	}
-	if t.UTF8 || t.Params.SMTPUTF8 || !t.Reverse.ASCII() {
+	if t.Params.SMTPUTF8 || !t.Reverse.ASCII() {
 		return true
 	}
 	for i := range t.Rcpts {
