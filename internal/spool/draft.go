@@ -18,6 +18,7 @@ import (
 // its own.
 type Draft struct {
 	s       *Spool
+	pool    *[]byte
 	buf     []byte // content (inline) or what is not yet written to file
 	taken   int64  // octets charged
 	size    int64
@@ -52,7 +53,8 @@ func (s *Spool) NewDraft(ctx context.Context) (*Draft, error) {
 	if err := d.charge(draftFirst); err != nil {
 		return nil, err
 	}
-	d.buf = (*draftPool.Get().(*[]byte))[:0]
+	d.pool = draftPool.Get().(*[]byte)
+	d.buf = (*d.pool)[:0]
 	s.active.Add(1)
 	return d, nil
 }
@@ -169,8 +171,8 @@ func (d *Draft) done() {
 	d.ended = true
 	d.s.active.Add(-1)
 	if cap(d.buf) >= draftFirst && cap(d.buf) <= 2*draftChunk {
-		b := d.buf[:0]
-		draftPool.Put(&b)
+		*d.pool = d.buf[:0]
+		draftPool.Put(d.pool)
 	}
 	d.buf = nil
 	if d.s.cfg.Memory != nil {

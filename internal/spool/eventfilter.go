@@ -2,7 +2,6 @@ package spool
 
 import (
 	"encoding/binary"
-	"hash/fnv"
 
 	"github.com/postern-mail/postern/internal/durable"
 )
@@ -13,10 +12,29 @@ const (
 	filterHashes = 7
 )
 
+// FNV-1a of 64 bits.
+const (
+	fnvOffset = 14695981039346656037
+	fnvPrime  = 1099511628211
+)
+
 func hashKey(b []byte) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write(b) // never fails
-	return h.Sum64()
+	h := uint64(fnvOffset)
+	for _, c := range b {
+		h = (h ^ uint64(c)) * fnvPrime
+	}
+	return h
+}
+
+// hashLowered goes on with A to Z lowered.
+func hashLowered(h uint64, b []byte) uint64 {
+	for _, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		h = (h ^ uint64(c)) * fnvPrime
+	}
+	return h
 }
 
 // note remembers the keys of a batch for the file's filter.
@@ -33,20 +51,72 @@ func (w *eventWriter) note(b *batch) {
 		}
 		switch h.typ {
 		case recAccept:
-			if env, _, err := body.accept(h.id); err == nil {
-				w.hashes = append(w.hashes, hashKey([]byte(lowerASCII(addressOf(env.Reverse)))))
-				for i := range env.Forward {
-					w.hashes = append(w.hashes, hashKey([]byte(lowerASCII(addressOf(env.Forward[i].Path)))))
-				}
-			}
+			body.acceptPaths(w.notePath)
 		case recRefused:
-			if ev, err := body.refused(); err == nil {
-				w.hashes = append(w.hashes, hashKey([]byte(lowerASCII(addressOf(ev.Reverse)))))
-				for _, p := range ev.Forward {
-					w.hashes = append(w.hashes, hashKey([]byte(lowerASCII(addressOf(p)))))
-				}
-			}
+			body.refusedPaths(w.notePath)
 		}
+	}
+}
+
+// notePath remembers "local@domain" lowered.
+func (w *eventWriter) notePath(local, domain []byte) {
+	h := uint64(fnvOffset)
+	h = hashLowered(h, local)
+	h = hashLowered(h, []byte("@"))
+	w.hashes = append(w.hashes, hashLowered(h, domain))
+}
+
+// acceptPaths gives the paths of an accept body without making an envelope.
+func (r *reader) acceptPaths(give func(local, domain []byte)) {
+	r.take(2)
+	flags := r.u8()
+	r.uvarint()
+	r.uvarint()
+	switch {
+	case flags&acceptNoContent != 0:
+	case flags&acceptDraft != 0:
+		r.take(24)
+	default:
+		r.uvarint()
+	}
+	if flags&acceptParent != 0 {
+		r.take(16)
+	}
+	r.skip(2) // tenant, region
+	r.take(8)
+	r.take(int(r.u8()))
+	r.take(int(r.u8()))
+	r.skip(5)
+	give(r.octets(), r.octets())
+	r.uvarint()
+	r.take(2)
+	r.skip(2)
+	for range r.count() {
+		give(r.octets(), r.octets())
+		r.take(1)
+		r.skip(1)
+	}
+}
+
+func (r *reader) refusedPaths(give func(local, domain []byte)) {
+	r.take(9)
+	r.skip(1)
+	r.take(int(r.u8()))
+	r.skip(2)
+	give(r.octets(), r.octets())
+	for range 5 {
+		r.uvarint()
+	}
+	r.skip(1)
+	for range r.count() {
+		give(r.octets(), r.octets())
+	}
+}
+
+// skip passes n strings.
+func (r *reader) skip(n int) {
+	for range n {
+		r.octets()
 	}
 }
 

@@ -54,23 +54,23 @@ func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 type summer struct {
 	base uint32 // CRC of seed and number
 	weak bool
+	tmp  *[16]byte // crc32 makes what it is given escape: one allocation a batch
 }
 
 func newSummer(seed, number uint64, weak bool) summer {
-	var b [16]byte
-	le.PutUint64(b[0:], seed)
-	le.PutUint64(b[8:], number)
-	return summer{base: crc32.Update(0, castagnoli, b[:]), weak: weak}
+	s := summer{weak: weak, tmp: new([16]byte)}
+	le.PutUint64(s.tmp[0:], seed)
+	le.PutUint64(s.tmp[8:], number)
+	s.base = crc32.Update(0, castagnoli, s.tmp[:])
+	return s
 }
 
 func (s summer) start(position int64) uint32 {
 	if s.weak {
 		return 0
 	}
-	// Eight octets one by one would be slower than this and b stays on the stack.
-	var b [8]byte
-	le.PutUint64(b[:], uint64(position))
-	return crc32.Update(s.base, castagnoli, b[:])
+	le.PutUint64(s.tmp[:], uint64(position))
+	return crc32.Update(s.base, castagnoli, s.tmp[:8])
 }
 
 func (s summer) sum(position int64, parts ...[]byte) uint32 {

@@ -147,11 +147,10 @@ func (x *index) insert(env *envelope.Envelope, ref contentRef, at place, statuse
 		tenant: x.tenant(env.Tenant), size: uint32(env.Size),
 		count: uint16(len(env.Forward)), kind: env.Kind,
 	}
-	list := []recipient(nil)
+	list, several := e.one[:], []recipient(nil)
 	if e.count > 1 {
-		list = make([]recipient, e.count)
-	} else {
-		list = e.one[:]
+		several = make([]recipient, e.count)
+		list = several
 	}
 	ended := 0
 	l := &x.ledger[e.tenant]
@@ -174,7 +173,7 @@ func (x *index) insert(env *envelope.Envelope, ref contentRef, at place, statuse
 	}
 	if e.count > 1 {
 		x.touch(stripeOf(env.ID))
-		x.more[env.ID] = list
+		x.more[env.ID] = several
 	}
 	if ref.draft || ref.none {
 		e.flags |= entryDraft
