@@ -76,7 +76,7 @@ func reports() map[string]Report {
 
 	waits := Recipient{
 		Final: smtp.Path{Local: "bob", Domain: "example.org"}, Action: Delayed, Cause: cause.PeerRcpt4xx, Remote: "mail.example.org",
-		Reply: smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{Class: 4, Subject: 7, Detail: 1}, Text: []string{"Greylisted"}},
+		Reply:       smtp.Reply{Code: 451, Enhanced: smtp.EnhancedCode{Class: 4, Subject: 7, Detail: 1}, Text: []string{"Greylisted"}},
 		LastAttempt: tried, RetryUntil: arrived.AddDate(0, 0, 5),
 	}
 	out["delayed"] = report(waits)
