@@ -33,8 +33,12 @@ func TestOpenSSLSpeaksUnderSTARTTLS(t *testing.T) {
 			to := version[1:] + "@" + domain
 			// -starttls has said EHLO already and left its last reply line to us.
 			for _, step := range []struct{ say, want string }{
-				{"EHLO client.test", "250"}, {"MAIL FROM:<x@else.test>", "250 2.1.0"}, {"RCPT TO:<" + to + ">", "250 2.1.5"},
-				{"DATA", "354"}, {"Subject: tls\n\nunder TLS\n.", "250 2.0.0"}, {"QUIT", "221"},
+				{"EHLO client.test", "250"},
+				{"MAIL FROM:<x@else.test>", "250 2.1.0"},
+				{"RCPT TO:<" + to + ">", "250 2.1.5"},
+				{"DATA", "354"},
+				{"Subject: tls\n\nunder TLS\n.", "250 2.0.0"},
+				{"QUIT", "221"},
 			} {
 				dialogue(t, r, in, step.say, step.want)
 			}
