@@ -21,11 +21,13 @@ import (
 	"github.com/postern-mail/postern/internal/control"
 )
 
-// The exit statuses; 64 and 69 are those of sysexits.h.
+// The exit statuses; 64 and 69 are those of sysexits.h, 130 is a shell's word for
+// Ctrl-C.
 const (
 	exitBadNews     = 1
 	exitUsage       = 64
 	exitUnavailable = 69
+	exitInterrupted = 130
 )
 
 const description = `Postern takes mail in, keeps it safe, and passes it on.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -44,6 +45,14 @@ func readPassword(a *app) (string, error) {
 		return "", err
 	}
 	defer restore()
+	// Nothing ends a read of a terminal: a signal has to end the process, and
+	// must not leave the terminal mute.
+	giveUp := context.AfterFunc(a.ctx, func() {
+		restore()
+		fmt.Fprintln(a.stderr)
+		os.Exit(exitInterrupted)
+	})
+	defer giveUp()
 	fmt.Fprint(a.stderr, "Password: ")
 	first, err := readLine(in)
 	fmt.Fprint(a.stderr, "\nOnce more: ")
