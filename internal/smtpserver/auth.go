@@ -138,6 +138,10 @@ func makeCredentials(authzid, user, password []byte) (credentials, error) {
 
 // response decodes an initial response, or asks for one and reads it. The
 // result is a copy: the reader's line does not outlive the next one.
+//
+// Departs from RFC 4954 section 4: a line of the exchange is bounded by 2,048
+// octets, not 12,288. PLAIN and LOGIN need no more, and a session keeps no
+// larger buffer.
 func (s *session) response(initial []byte, prompt string) ([]byte, error) {
 	line := initial
 	if len(line) == 0 {
