@@ -7,7 +7,7 @@ import (
 
 // acknowledge sends the acknowledgement that the system holds back in the hope
 // of data to go with it. After a TLS 1.3 handshake there is none: the client
-// spoke last, and one that follows Nagle's algorithm (RFC 896) keeps its EHLO
+// spoke last, and one with Nagle's algorithm on keeps its EHLO
 // until it hears, 40 ms later.
 func acknowledge(nc net.Conn) {
 	sc, ok := nc.(syscall.Conn)
