@@ -39,6 +39,7 @@ type committer struct {
 	last       uint64 // last batch written
 	unsynced   []*batch
 	dirtySince time.Time // zero: everything written is synced
+	wanted     bool      // the next segment was asked for
 	sealAt     time.Time // zero: no seal is due
 	carry      *batch    // changes that are visible and lost their segment
 	gather     gatherer
@@ -277,6 +278,9 @@ func (s *Spool) put(b *batch) error {
 	c.off += int64(len(b.buf))
 	c.head.last = e.number
 	s.headLeft.Store(s.cfg.SegmentOctets - c.off)
+	if c.off > s.cfg.SegmentOctets/4 { // a node that does little never fills a second one with zero octets
+		s.wantSegment()
+	}
 	s.stats.batch(b)
 	c.unsynced = append(c.unsynced, b)
 	if c.dirtySince.IsZero() && (b.records > 0 || b.waiting > 0) {

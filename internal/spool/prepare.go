@@ -43,7 +43,7 @@ func (s *Spool) roll(changes bool) error {
 		s.addVoid(span{c.base + 1, c.first - 1})
 	}
 	s.headLeft.Store(s.cfg.SegmentOctets - c.off)
-	s.wantNext <- seg.number + 1
+	c.wanted = false
 	s.nudgeKeeper()
 	telemetry.FailPoint("spool.segment.rolled")
 	return nil
@@ -51,6 +51,7 @@ func (s *Spool) roll(changes bool) error {
 
 // takeNext returns the prepared segment, waiting for it when it must.
 func (s *Spool) takeNext(changes bool) (*segment, error) {
+	s.wantSegment()
 	select {
 	case seg := <-s.nextSegment:
 		return seg, nil
@@ -74,6 +75,14 @@ func (s *Spool) takeNext(changes bool) (*segment, error) {
 		return nil, err
 	case <-s.prepareStop:
 		return nil, ErrClosed
+	}
+}
+
+// wantSegment asks for the segment after the head, once.
+func (s *Spool) wantSegment() {
+	if c := &s.commit; !c.wanted {
+		c.wanted = true
+		s.wantNext <- s.headNumber.Load() + 1
 	}
 }
 

@@ -159,7 +159,6 @@ func (s *Spool) startHead(l *loader) error {
 	s.addSegment(seg)
 	s.headNumber.Store(seg.number)
 	s.headLeft.Store(s.cfg.SegmentOctets - c.off)
-	s.wantNext <- next + 1
 	return nil
 }
 
