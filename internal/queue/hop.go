@@ -36,7 +36,9 @@ type hop struct {
 	since   time.Time
 	alarm   int // place in Queue.alarms, -1 when not there
 
-	queued    bool // in Queue.ring
+	known     bool  // the last that was learned of it is that it answers
+	heard     int64 // when it last did
+	queued    inRing
 	cause     cause.Cause
 	lastReply string
 }
@@ -54,7 +56,7 @@ func (h *hop) allowed() int {
 	return h.window
 }
 
-// setRoute takes over the newest settings of the same key.
+// setRoute takes over a route. One with other settings has another key.
 func (h *hop) setRoute(r tenant.NextHop, standard int) {
 	h.route = r
 	h.bound = standard

@@ -275,7 +275,10 @@ func (q *Queue) reap() {
 	defer q.mu.Unlock()
 	now := q.mono()
 	for _, h := range q.hops {
-		if h == nil || h.items > 0 || h.lanes > 0 || h.queued || h.alarm >= 0 || (h.down && now < h.until) {
+		if h == nil || h.items > 0 || h.lanes > 0 || h.queued != notInRing || h.alarm >= 0 || (h.down && now < h.until) {
+			continue
+		}
+		if h.known && now-h.heard < knownFor && len(q.byKey) <= knownHops {
 			continue
 		}
 		delete(q.byKey, h.route.Key)

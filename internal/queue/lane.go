@@ -78,9 +78,9 @@ func (q *Queue) pump(h *hop, now int64) {
 		if h.lanes >= h.allowed() {
 			return
 		}
-		if q.lanes >= q.cfg.MaxLanes {
+		if !q.hasRoom(h) {
 			q.enring(h)
-			if old := q.idle.oldest; old != nil && q.evicting < len(q.ring) {
+			if old := q.idle.oldest; old != nil && q.lanes >= q.cfg.MaxLanes && q.evicting < q.ring.n() {
 				old.evicted = true // its end serves the ring
 				q.evicting++
 				q.wakeIdle(old, job{retire: true})
@@ -99,6 +99,9 @@ func (q *Queue) open(h *hop, now int64) {
 	}
 	h.lanes++
 	q.lanes++
+	if !h.known {
+		q.strange++
+	}
 	q.wg.Add(1)
 	q.counter.opened.Add(1)
 	go q.run(l, q.pop(h, now))
@@ -137,6 +140,9 @@ func (q *Queue) ended(l *lane) {
 	h := l.hop
 	h.lanes--
 	q.lanes--
+	if !h.known {
+		q.strange--
+	}
 	if l.evicted {
 		q.evicting--
 	}
@@ -210,41 +216,6 @@ func (q *Queue) await(l *lane) (job, bool) {
 	q.mu.Unlock()
 	j := <-l.wake // given in the moment the time ran out
 	return j, !j.retire
-}
-
-// shouldYield says that l should give its place to a next hop that has none
-// or few: when its own has more than an equal share, or after its turn.
-func (q *Queue) shouldYield(l *lane) bool {
-	if len(q.ring) == 0 {
-		return false
-	}
-	share := max(1, q.cfg.MaxLanes/(q.hopsBusy+1))
-	return l.hop.ready.n == 0 || l.hop.lanes > share || l.turn >= turnItems
-}
-
-// enring notes that h wants a lane and can't have one yet.
-func (q *Queue) enring(h *hop) {
-	if !h.queued {
-		h.queued = true
-		q.ring = append(q.ring, h)
-	}
-}
-
-// serveRing opens lanes for those that wait for one, one each in turn.
-func (q *Queue) serveRing(now int64) {
-	for q.lanes < q.cfg.MaxLanes && len(q.ring) > 0 && !q.stopping {
-		h := q.ring[0]
-		q.ring[0] = nil
-		q.ring = q.ring[1:]
-		h.queued = false
-		if h.ready.n == 0 || h.blocked(now) || h.lanes >= h.allowed() {
-			continue
-		}
-		q.open(h, now)
-		if h.ready.n > 0 && h.lanes < h.allowed() && !h.blocked(now) {
-			q.enring(h)
-		}
-	}
 }
 
 // laneAge is the idle lanes of all next hops, oldest first.
@@ -355,6 +326,8 @@ func (q *Queue) learn(h *hop, j *job, res *result, now int64) (turned site) {
 			h.down, h.fails, h.window, h.changed = false, 0, 1, now
 			turned = siteUp
 		}
+		h.heard = now
+		q.know(h, true, now)
 		if res.delivered && h.window < h.bound {
 			h.window++
 		}
@@ -366,6 +339,7 @@ func (q *Queue) learn(h *hop, j *job, res *result, now int64) (turned site) {
 			h.since, turned = q.cfg.Clock(), siteDown
 		}
 		h.down, h.changed = true, now
+		q.know(h, false, now)
 		h.fails++
 		h.until = now + int64(q.cfg.step(q.cfg.SiteBackoff, h.fails))
 		q.setAlarm(h)

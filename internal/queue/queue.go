@@ -49,7 +49,8 @@ type Queue struct {
 	lanes    int
 	evicting int     // idle lanes told to end and not ended yet
 	hopsBusy int     // next hops with at least one lane
-	ring     []*hop  // want a lane, and MaxLanes is reached; served in turn
+	strange  int     // lanes of next hops that are not known to answer
+	ring     ring    // want a lane and can't have one yet
 	idle     laneAge // idle lanes of all next hops, oldest first
 }
 

@@ -222,7 +222,7 @@ func TestLanesAreBounded(t *testing.T) {
 				t.Errorf("%d lanes to %s", n, hop)
 			}
 		}
-		if n := r.numbers(); n.items != 0 || n.lanes != 0 || len(r.ring) != 0 || r.evicting != 0 {
+		if n := r.numbers(); n.items != 0 || n.lanes != 0 || r.ring.n() != 0 || r.strange != 0 || r.evicting != 0 {
 			t.Errorf("left behind: %+v", n)
 		}
 	})
