@@ -70,8 +70,10 @@ func (a *auditing) segments(ctx context.Context) error {
 	for _, seg := range pinned {
 		if !seg.bad {
 			if _, err := s.fs.Stat(seg.name); errors.Is(err, fs.ErrNotExist) {
-				a.find(Finding{Kind: MissingSegment, Recipient: -1, Segment: seg.number, Batch: seg.last,
-					Holder: path.Base(seg.name), Detail: "the file is gone"})
+				a.find(Finding{
+					Kind: MissingSegment, Recipient: -1, Segment: seg.number, Batch: seg.last,
+					Holder: path.Base(seg.name), Detail: "the file is gone",
+				})
 			}
 		}
 	}
@@ -310,8 +312,10 @@ func (a *auditing) judge(id envelope.ID, gone bool, st *story) {
 	case gone && !live && st != nil && !st.ended() && !st.lost:
 		for i := range st.env.Forward {
 			if _, ended := st.terminal[i]; !ended {
-				f := named(Finding{Kind: LostMessage, Recipient: i, Holder: st.holder, Time: st.when,
-					Detail: fmt.Sprintf("recipient %d was accepted, has not ended and is not live", i)}, st.env)
+				f := named(Finding{
+					Kind: LostMessage, Recipient: i, Holder: st.holder, Time: st.when,
+					Detail: fmt.Sprintf("recipient %d was accepted, has not ended and is not live", i),
+				}, st.env)
 				a.find(f)
 			}
 		}
@@ -362,8 +366,10 @@ func (a *auditing) ledger() {
 			a.find(Finding{Kind: LedgerDiffers, Recipient: -1, Tenant: name, Detail: fmt.Sprintf("sources less what became of them: %d", d)})
 		}
 		if c := &counted[i]; c.Live != l.Live || c.Held != l.Held {
-			a.find(Finding{Kind: LedgerDiffers, Recipient: -1, Tenant: name,
-				Detail: fmt.Sprintf("live %d and held %d, by the entries %d and %d", l.Live, l.Held, c.Live, c.Held)})
+			a.find(Finding{
+				Kind: LedgerDiffers, Recipient: -1, Tenant: name,
+				Detail: fmt.Sprintf("live %d and held %d, by the entries %d and %d", l.Live, l.Held, c.Live, c.Held),
+			})
 		}
 	}
 }

@@ -41,9 +41,15 @@ func BenchmarkCommit(b *testing.B) {
 		writers, size int
 		think         time.Duration
 	}{
-		{1, 5 << 10, 0}, {32, 5 << 10, 0}, {100, 5 << 10, 0}, {100, 40 << 10, 0},
-		{1, 5 << 10, 100 * time.Microsecond}, {8, 5 << 10, 100 * time.Microsecond},
-		{32, 5 << 10, 50 * time.Microsecond}, {32, 5 << 10, 100 * time.Microsecond}, {32, 5 << 10, 200 * time.Microsecond},
+		{1, 5 << 10, 0},
+		{32, 5 << 10, 0},
+		{100, 5 << 10, 0},
+		{100, 40 << 10, 0},
+		{1, 5 << 10, 100 * time.Microsecond},
+		{8, 5 << 10, 100 * time.Microsecond},
+		{32, 5 << 10, 50 * time.Microsecond},
+		{32, 5 << 10, 100 * time.Microsecond},
+		{32, 5 << 10, 200 * time.Microsecond},
 	} {
 		b.Run(fmt.Sprintf("writers=%d/octets=%d/think=%v", c.writers, c.size, c.think), func(b *testing.B) {
 			benchCommit(b, c.writers, c.size, c.think)

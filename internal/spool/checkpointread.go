@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"path"
@@ -45,8 +46,11 @@ func (l *loader) readCheckpoint(name string) (map[uint64]uint64, error) {
 
 func (l *loader) readChunks(f durable.File) (map[uint64]uint64, error) {
 	var head [edgeOctets]byte
-	if n, err := readFull(f, head[:], 0); err != nil || n < edgeOctets || !l.from.decode(head[:]) {
-		return nil, fmt.Errorf("its header is destroyed or of a newer format: %v", err)
+	if _, err := readFull(f, head[:], 0); err != nil {
+		return nil, err
+	}
+	if !l.from.decode(head[:]) {
+		return nil, errors.New("its header is destroyed or of a newer format")
 	}
 	if l.from.incarnation != l.incarnation {
 		return nil, fmt.Errorf("it belongs to incarnation %v", l.from.incarnation)

@@ -170,6 +170,7 @@ func firstID(m map[envelope.ID][]byte) envelope.ID {
 }
 
 func TestAFlippedByteHurtsOnlyItsMessageAndIsNamed(t *testing.T) {
+	t.Parallel()
 	sa := makeSample(t)
 	step := int64(97)
 	hurting := 0

@@ -119,6 +119,15 @@
 // boundaries, and only a header or trailer that bears the file's seed and a
 // good sum counts.
 //
+// A batch without records is good and common: it bears marks (synced, limit).
+//
+// Event log. The numbers of its batches rise by 1 through all its files; base
+// and first are 0; synced counts event batches. In the newest file a bad batch
+// beyond synced is a torn tail, and it and all behind it do not count: those
+// events are written again from the main log, in a new file. An event may so
+// stand in it twice. Its records are those of the main log, octet for octet
+// (accept, move, finish), and refused, lost, note 3, filter.
+//
 // Bodies. Content: key ID (4, 0 = clear), 4 zero octets, the content.
 //
 //	accept   version (1 octet, 1), kind (1), flags (1: 1 eight-bit, 2 UTF-8 header, 4 SMTPUTF8, 8 content in a
@@ -181,6 +190,12 @@
 //	  8   4  CRC of octets 0..7 and the body
 //	 12   4  0
 //	 16   n  body
+//
+// The chunks come in the order segments, ledger, scars, adopted, entries (as
+// many as it takes), end. A terminal recipient of a live
+// message is in the entry and in the ledger; one that is queued or held is
+// only in the entry.
+//
 //	segments  each: number (8), seed (8)          scars  each: as in note 2, 33 octets
 //	entries   each: ID (16), tenant str, kind (1), flags (1: 1 content in a draft, 2 doubt: an unknown record was met),
 //	          segment uvarint, offset uvarint, octets of the accept or copy record uvarint, its batch

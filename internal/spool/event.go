@@ -243,8 +243,10 @@ func (w *eventWriter) createFile(need, want int64) error {
 		return err
 	}
 	seed := randomUint64()
-	h := fileHeader{events: true, seed: seed, number: n, incarnation: w.s.incarnation, limit: w.s.limit.Load(),
-		time: w.s.cfg.Clock(), after: w.batchNumber}
+	h := fileHeader{
+		events: true, seed: seed, number: n, incarnation: w.s.incarnation, limit: w.s.limit.Load(),
+		time: w.s.cfg.Clock(), after: w.batchNumber,
+	}
 	err = f.Allocate(max(want, need))
 	if err == nil {
 		err = writeHeader(f, &h)

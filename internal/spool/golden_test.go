@@ -103,8 +103,10 @@ func makeGolden(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	mustApply(t, s, envelope.Change{ID: b.ID, To: envelope.Held})
-	s.Refused(RefusedEvent{Time: time.Unix(1_800_000_001, 0), Tenant: "t1", Client: netip.MustParseAddrPort("198.51.100.7:9"), Listener: "mx", Hello: "h",
-		Reverse: smtp.Path{Local: "x", Domain: "y.example"}, Forward: []smtp.Path{{Local: "u", Domain: "v.example"}}, Size: 5, Reply: smtp.Reply{Code: 554, Text: []string{"refused"}}})
+	s.Refused(RefusedEvent{
+		Time: time.Unix(1_800_000_001, 0), Tenant: "t1", Client: netip.MustParseAddrPort("198.51.100.7:9"), Listener: "mx", Hello: "h",
+		Reverse: smtp.Path{Local: "x", Domain: "y.example"}, Forward: []smtp.Path{{Local: "u", Domain: "v.example"}}, Size: 5, Reply: smtp.Reply{Code: 554, Text: []string{"refused"}},
+	})
 	if _, err := s.copyOne(a.ID); err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/postern-mail/postern/internal/smtp"
 )
 
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+var quiet = slog.New(slog.DiscardHandler)
 
 // testConfig is a small spool: segments of 128 KiB, no reserve of room.
 func testConfig(fsys durable.FS, dir string) Config {

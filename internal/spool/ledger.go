@@ -97,8 +97,10 @@ func (l *loader) ledgerGap(now time.Time) (gap bool, since time.Time) {
 			}
 		}
 	}
-	l.find(Finding{Kind: LedgerGap, Recipient: -1, Time: oldest,
-		Detail: "no checkpoint could be read: the ledger counts only what the log still holds"})
+	l.find(Finding{
+		Kind: LedgerGap, Recipient: -1, Time: oldest,
+		Detail: "no checkpoint could be read: the ledger counts only what the log still holds",
+	})
 	return true, oldest
 }
 

@@ -20,7 +20,7 @@ import (
 )
 
 func TestManyWritersReadersAndTheKeeperAgree(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	m := faultfs.NewMem()
 	cfg := testConfig(m, "/data/spool")
 	cfg.CheckpointOctets = 64 << 10
@@ -212,6 +212,7 @@ func TestADamagedCheckpointFallsBackAndSaysSo(t *testing.T) {
 }
 
 func TestADirectoryFoundElsewhereIsAdopted(t *testing.T) {
+	t.Parallel()
 	m := faultfs.NewMem()
 	cfg := testConfig(m, "/data/spool")
 	s, _ := mustOpen(t, cfg)
@@ -232,10 +233,9 @@ func TestADirectoryFoundElsewhereIsAdopted(t *testing.T) {
 	mustClose(t, s)
 
 	cfg.Identity = NodeIdentity{Machine: "another", Inode: 1}
-	calls := m.Calls()
 	whole := m.CrashClone(faultfs.KeepAll, 0)
 	cfg.FS = whole
-	calls = whole.Calls()
+	calls := whole.Calls()
 	checkAdopted(t, cfg, old, contents, before)
 	calls = whole.Calls() - calls
 
@@ -307,8 +307,10 @@ func TestTraceFindsByIDAddressAndSuffix(t *testing.T) {
 		ids = append(ids, mustCommit(t, s, makeContent(50, byte(i)), 1).ID)
 		mustApply(t, s, deferred(ids[i], 0, s.cfg.Clock()), finish(ids[i], 0))
 	}
-	s.Refused(RefusedEvent{Tenant: "t1", Reverse: smtp.Path{Local: "bad", Domain: "spam.example"},
-		Forward: []smtp.Path{{Local: "rcpt0", Domain: "example.test"}}, Reply: smtp.Reply{Code: 550, Text: []string{"no"}}})
+	s.Refused(RefusedEvent{
+		Tenant: "t1", Reverse: smtp.Path{Local: "bad", Domain: "spam.example"},
+		Forward: []smtp.Path{{Local: "rcpt0", Domain: "example.test"}}, Reply: smtp.Reply{Code: 550, Text: []string{"no"}},
+	})
 	check := func() {
 		t.Helper()
 		var kinds []EventKind

@@ -136,8 +136,10 @@ func (l *loader) readSegmentHeader(seg *segment, seeds map[uint64]uint64) {
 	switch {
 	case ok && h.minReader > formatVersion:
 		seg.bad = true
-		l.find(Finding{Kind: NewerFormat, Recipient: -1, Segment: seg.number, Holder: path.Base(seg.name),
-			Detail: fmt.Sprintf("asks for a reader of format %d", h.minReader)})
+		l.find(Finding{
+			Kind: NewerFormat, Recipient: -1, Segment: seg.number, Holder: path.Base(seg.name),
+			Detail: fmt.Sprintf("asks for a reader of format %d", h.minReader),
+		})
 	case ok && (h.number == seg.number && h.incarnation == l.incarnation && !h.events):
 		seg.seed = h.seed
 		seg.made = h.time
@@ -146,8 +148,10 @@ func (l *loader) readSegmentHeader(seg *segment, seeds map[uint64]uint64) {
 	default:
 		seed, known := seeds[seg.number]
 		seg.seed, seg.bad = seed, !known
-		l.find(Finding{Kind: BadSegment, Recipient: -1, Segment: seg.number, Holder: path.Base(seg.name),
-			Detail: fmt.Sprintf("both headers are destroyed; seed known from a checkpoint: %v", known)})
+		l.find(Finding{
+			Kind: BadSegment, Recipient: -1, Segment: seg.number, Holder: path.Base(seg.name),
+			Detail: fmt.Sprintf("both headers are destroyed; seed known from a checkpoint: %v", known),
+		})
 	}
 }
 
@@ -257,8 +261,10 @@ func (l *loader) survey(ctx context.Context) error {
 }
 
 func (l *loader) unreadable(segment uint64, off int64, err error) {
-	l.find(Finding{Kind: BadSegment, Recipient: -1, Segment: segment, Offset: off, Detail: err.Error(),
-		Holder: fmt.Sprintf("segment-%08d", segment)})
+	l.find(Finding{
+		Kind: BadSegment, Recipient: -1, Segment: segment, Offset: off, Detail: err.Error(),
+		Holder: fmt.Sprintf("segment-%08d", segment),
+	})
 }
 
 func (l *loader) surveyBatch(v *view) {

@@ -102,6 +102,7 @@ func (k *machine) crash(t *rapid.T) {
 }
 
 func TestAnyOrderOfCallsAndCrashesKeepsThePromises(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		m := faultfs.NewMem()
 		k := &machine{m: m, cfg: crashConfig(m), p: newPromise()}

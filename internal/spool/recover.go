@@ -47,8 +47,10 @@ func (s *Spool) recover(ctx context.Context, rec *Recovery) (*loader, error) {
 // drawn: going on there could draw one again.
 func (s *Spool) freshIncarnation(ctx context.Context, l *loader, rec *Recovery) (*loader, error) {
 	if len(l.numbers)+len(l.events)+len(l.checkpoints) > 0 {
-		rec.Findings = append(rec.Findings, Finding{Kind: LostSequenceLimit, Recipient: -1, Holder: s.incarnation.String(),
-			Detail: "no mark of the IDs drawn was left: a new incarnation was drawn"})
+		rec.Findings = append(rec.Findings, Finding{
+			Kind: LostSequenceLimit, Recipient: -1, Holder: s.incarnation.String(),
+			Detail: "no mark of the IDs drawn was left: a new incarnation was drawn",
+		})
 	} // else a power cut came before the first segment, and so before the first ID
 	if err := errors.Join(l.close(), s.lock.Close()); err != nil {
 		return nil, err

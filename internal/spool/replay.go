@@ -37,8 +37,10 @@ func (l *loader) replay(ctx context.Context) error {
 
 func (l *loader) missingSegments(first, last uint64) {
 	for n := first; n <= last; n++ {
-		l.find(Finding{Kind: MissingSegment, Recipient: -1, Segment: n, Holder: fmt.Sprintf("segment-%08d", n),
-			Detail: "the file is gone"})
+		l.find(Finding{
+			Kind: MissingSegment, Recipient: -1, Segment: n, Holder: fmt.Sprintf("segment-%08d", n),
+			Detail: "the file is gone",
+		})
 	}
 }
 
@@ -85,8 +87,10 @@ func (l *loader) gap(prev, next, segment uint64, off, octets int64) {
 			return
 		}
 		l.missing = append(l.missing, run)
-		l.find(Finding{Kind: LostMessage, Recipient: -1, Segment: segment, Offset: off, Octets: octets, Batch: run.first,
-			Detail: fmt.Sprintf("batches %d to %d are destroyed", run.first, run.last)})
+		l.find(Finding{
+			Kind: LostMessage, Recipient: -1, Segment: segment, Offset: off, Octets: octets, Batch: run.first,
+			Detail: fmt.Sprintf("batches %d to %d are destroyed", run.first, run.last),
+		})
 		run = span{}
 	}
 	for n := prev + 1; n < next; n++ {
@@ -155,8 +159,10 @@ func (l *loader) tornBatch(n uint64, v *view, scarred bool) {
 		return
 	}
 	l.fresh = append(l.fresh, scar{segment: n, offset: v.off, octets: v.octets, number: v.edge.number, torn: true})
-	l.find(Finding{Kind: Torn, Recipient: -1, Segment: n, Offset: v.off, Octets: v.octets, Batch: v.edge.number,
-		Detail: "a batch without its trailer"})
+	l.find(Finding{
+		Kind: Torn, Recipient: -1, Segment: n, Offset: v.off, Octets: v.octets, Batch: v.edge.number,
+		Detail: "a batch without its trailer",
+	})
 }
 
 // replayGroup applies what one call gave. Beyond S it counts whole or not at
@@ -175,8 +181,10 @@ func (l *loader) replayGroup(n uint64, v *view, list []recordView, torn, scarred
 	if torn && !whole {
 		l.torn++
 		if !scarred {
-			l.find(Finding{Kind: Torn, ID: list[0].id, Recipient: -1, Segment: n, Offset: v.off, Batch: v.edge.number,
-				Detail: "a group that was never acknowledged"})
+			l.find(Finding{
+				Kind: Torn, ID: list[0].id, Recipient: -1, Segment: n, Offset: v.off, Batch: v.edge.number,
+				Detail: "a group that was never acknowledged",
+			})
 		}
 		return
 	}
@@ -264,8 +272,10 @@ func (l *loader) applyAccept(r *recordView, body *reader, at place, contents map
 
 // lostContent holds a message whose content is destroyed.
 func (l *loader) lostContent(env *envelope.Envelope, at place) {
-	f := named(Finding{Kind: LostContent, Recipient: -1, Segment: uint64(at.segment), Offset: int64(at.offset),
-		Holder: fmt.Sprintf("segment-%08d", at.segment), Detail: "its content is destroyed"}, env)
+	f := named(Finding{
+		Kind: LostContent, Recipient: -1, Segment: uint64(at.segment), Offset: int64(at.offset),
+		Holder: fmt.Sprintf("segment-%08d", at.segment), Detail: "its content is destroyed",
+	}, env)
 	l.find(f)
 	l.holdAll(env.ID, cause.LocalDamage)
 }
@@ -287,8 +297,10 @@ func (l *loader) holdAll(id envelope.ID, why cause.Cause) {
 // held and its segment kept.
 func (l *loader) unknown(r *recordView, at place) {
 	l.idx.use(at.segment).pinned = true
-	l.find(Finding{Kind: UnknownRecord, ID: r.id, Recipient: -1, Segment: uint64(at.segment), Offset: int64(at.offset),
-		Octets: int64(at.length), Holder: fmt.Sprintf("segment-%08d", at.segment), Detail: fmt.Sprintf("record type %d of a newer build", r.typ)})
+	l.find(Finding{
+		Kind: UnknownRecord, ID: r.id, Recipient: -1, Segment: uint64(at.segment), Offset: int64(at.offset),
+		Octets: int64(at.length), Holder: fmt.Sprintf("segment-%08d", at.segment), Detail: fmt.Sprintf("record type %d of a newer build", r.typ),
+	})
 	if !r.id.IsZero() {
 		l.doubtful[r.id] = true
 	}
@@ -305,8 +317,10 @@ func (l *loader) hurt(n uint64, v *view, r *recordView, scarred bool) {
 	if scarred {
 		return
 	}
-	f := Finding{ID: r.id, Recipient: -1, Segment: n, Offset: v.off + int64(r.pos), Octets: int64(r.length), Batch: v.edge.number,
-		Holder: fmt.Sprintf("segment-%08d", n)}
+	f := Finding{
+		ID: r.id, Recipient: -1, Segment: n, Offset: v.off + int64(r.pos), Octets: int64(r.length), Batch: v.edge.number,
+		Holder: fmt.Sprintf("segment-%08d", n),
+	}
 	switch {
 	case r.rest:
 		f.Kind, f.Octets, f.Detail = LostMessage, v.octets-int64(r.pos), "the rest of a batch is destroyed"
@@ -345,8 +359,10 @@ func (l *loader) checkPlaces() {
 		}
 		newer := seg != nil && seg.file != nil
 		for _, id := range l.idx.in(n) {
-			l.find(Finding{Kind: LostMessage, ID: id, Recipient: -1, Segment: uint64(n),
-				Holder: fmt.Sprintf("segment-%08d", n), Detail: "its segment is gone or cannot be read", counted: true})
+			l.find(Finding{
+				Kind: LostMessage, ID: id, Recipient: -1, Segment: uint64(n),
+				Holder: fmt.Sprintf("segment-%08d", n), Detail: "its segment is gone or cannot be read", counted: true,
+			})
 			if newer {
 				l.holdAll(id, cause.LocalDamage)
 			} else {
@@ -365,8 +381,10 @@ func (l *loader) checkDrafts() {
 			size = draftSize(l.fs, l.movedTo, d)
 		}
 		if size != int64(e.size) {
-			l.find(Finding{Kind: MissingDraft, ID: id, Recipient: -1, Holder: "draft-" + d.String(),
-				Detail: fmt.Sprintf("the draft file has %d octets instead of %d", size, e.size)})
+			l.find(Finding{
+				Kind: MissingDraft, ID: id, Recipient: -1, Holder: "draft-" + d.String(),
+				Detail: fmt.Sprintf("the draft file has %d octets instead of %d", size, e.size),
+			})
 			l.holdAll(id, cause.LocalDamage)
 		}
 	}

@@ -31,8 +31,11 @@ type segment struct {
 }
 
 func segmentName(dir string, n uint64) string { return path.Join(dir, fmt.Sprintf("segment-%08d", n)) }
-func spareName(dir string, n uint64) string   { return path.Join(dir, fmt.Sprintf("spare-%08d", n)) }
-func eventName(dir string, n uint64) string   { return path.Join(dir, fmt.Sprintf("event-%08d", n)) }
+
+func spareName(dir string, n uint64) string { return path.Join(dir, fmt.Sprintf("spare-%08d", n)) }
+
+func eventName(dir string, n uint64) string { return path.Join(dir, fmt.Sprintf("event-%08d", n)) }
+
 func checkpointName(dir string, n uint64) string {
 	return path.Join(dir, fmt.Sprintf("checkpoint-%08d", n))
 }
