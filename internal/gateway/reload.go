@@ -49,6 +49,9 @@ func (g *gateway) reload() (control.ReloadReply, error) {
 		return reply, err
 	}
 	g.tenants.Swap(snapshot)
+	if g.queue != nil {
+		g.queue.Rerouted()
+	}
 	counts := snapshot.Counts()
 	reply.Revision = snapshot.Revision()
 	reply.Tenants, reply.Domains, reply.Users = counts.Tenants, counts.Domains, counts.Users

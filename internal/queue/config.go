@@ -20,7 +20,8 @@ type Config struct {
 	Store     Store
 	Transport Transport
 	// Route says where mail of a tenant for a domain goes. It is asked when a
-	// message comes and again at every attempt but the first, must not wait,
+	// message comes and again at every attempt but the first (Rerouted tells
+	// that it may answer otherwise), must not wait,
 	// and is called without the queue's mutex.
 	Route func(tenantID, domainKey string) tenant.NextHop
 	// Report is told of recipients that end otherwise than by plain delivery:

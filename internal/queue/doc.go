@@ -41,6 +41,9 @@
 //	                                      attempt: damaged, panics         held
 //	held     the table only               an operator, by the spool        -
 //
+// Rerouted moves items that are waiting or ready to their recipients' new next
+// hop; active ones follow at their next attempt.
+//
 // # A crash
 //
 //	at                        found after a restart          effect

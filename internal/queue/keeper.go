@@ -29,6 +29,8 @@ func (q *Queue) runKeeper() {
 			return
 		case <-scan.C:
 			q.guarded(q.repairScan)
+		case <-q.reroute:
+			q.guarded(q.followRoutes)
 		case <-sweep.C:
 			q.guarded(q.sweep)
 		}
@@ -110,9 +112,8 @@ type scanPart struct {
 	cause    cause.Cause
 }
 
-func (q *Queue) enterEntry(e *Entry, repair bool) int {
-	var space [4]scanPart
-	parts := space[:0]
+// partsOf groups what is left of an entry's recipients by next hop, into parts.
+func (q *Queue) partsOf(e *Entry, parts []scanPart) []scanPart {
 next:
 	for i := range e.Recipients {
 		st := &e.Recipients[i]
@@ -130,6 +131,12 @@ next:
 		p.merge(&st.Status)
 		parts = append(parts, p)
 	}
+	return parts
+}
+
+func (q *Queue) enterEntry(e *Entry, repair bool) int {
+	var space [4]scanPart
+	parts := q.partsOf(e, space[:0])
 	wall := q.cfg.Clock()
 	q.mu.Lock()
 	defer q.mu.Unlock()

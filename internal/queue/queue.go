@@ -22,13 +22,14 @@ type Queue struct {
 	claims  claims
 	counter counters
 
-	ctx    context.Context // ends when Stop's patience does: cuts deliveries
-	cut    context.CancelFunc
-	quit   chan struct{} // closed by Stop: goroutines that wait end
-	nudge  chan struct{} // capacity 1: the clock goroutine should look again
-	wg     sync.WaitGroup
-	start  sync.Once
-	finish sync.Once
+	ctx     context.Context // ends when Stop's patience does: cuts deliveries
+	cut     context.CancelFunc
+	quit    chan struct{} // closed by Stop: goroutines that wait end
+	nudge   chan struct{} // capacity 1: the clock goroutine should look again
+	reroute chan struct{} // capacity 1: the keeper should follow Route
+	wg      sync.WaitGroup
+	start   sync.Once
+	finish  sync.Once
 
 	mu       sync.Mutex // below everything else: no call out while it is held
 	t        *table
@@ -75,6 +76,7 @@ func New(cfg Config) (*Queue, error) {
 		born:     cfg.Store.Mark(),
 		quit:     make(chan struct{}),
 		nudge:    make(chan struct{}, 1),
+		reroute:  make(chan struct{}, 1),
 		t:        newTable(),
 		hops:     make([]*hop, 1),
 		byKey:    map[string]*hop{},

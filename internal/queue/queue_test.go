@@ -403,6 +403,62 @@ func TestAChangedRouteIsFollowedAtTheNextAttempt(t *testing.T) {
 	})
 }
 
+func TestMailThatWaitsFollowsAChangedRouteSoon(t *testing.T) {
+	var to atomic.Value
+	to.Store("old")
+	inBubble(t, func(c *Config, _ *rig) {
+		c.MaxPerHop = 1
+		c.Route = func(_, domain string) tenant.NextHop {
+			switch domain {
+			case "b.test", "d.test":
+				return tenant.NextHop{Key: to.Load().(string)}
+			}
+			return tenant.NextHop{Key: domain}
+		}
+	}, func(t *testing.T, r *rig) {
+		hang := make(chan struct{})
+		r.net.answer = func(t try, _ *envelope.Envelope) []envelope.Outcome {
+			switch t.hop {
+			case "old":
+				return all(t, envelope.AdviceDefer, cause.ConnectRefused)
+			case "slow.test":
+				<-hang
+			case "c.test":
+				return all(t, envelope.AdviceDefer, cause.PeerRcpt4xx)
+			}
+			return all(t, envelope.AdviceDelivered, cause.None)
+		}
+		r.Start()
+		waiting := r.offer("b@b.test", "c@c.test", "d@d.test")
+		r.after(time.Second)
+		ready := r.offer("b@b.test") // the next hop is down
+		under := r.offer("b@b.test", "s@slow.test")
+		r.after(time.Second)
+		to.Store("new")
+		r.Rerouted()
+		r.after(time.Second)
+		r.wantState(waiting.ID, envelope.Delivered, envelope.Queued, envelope.Delivered)
+		r.wantState(ready.ID, envelope.Delivered)
+		r.wantState(under.ID, envelope.Queued, envelope.Queued) // a part of it is under way
+		if n := r.numbers(); n.items != 3 || n.waiting != 1 || n.ready != 1 || n.active != 1 {
+			t.Errorf("after the move: %+v", n)
+		}
+		for _, x := range r.net.seen() {
+			if x.hop == "new" && x.id == waiting.ID && len(x.rcpts) != 2 {
+				t.Errorf("the new next hop was given recipients %v", x.rcpts)
+			}
+		}
+		close(hang)
+		r.after(time.Hour)
+		r.wantState(under.ID, envelope.Delivered, envelope.Delivered)
+		r.net.set(func() { r.net.answer = nil })
+		r.after(5 * time.Hour)
+		if n := r.numbers(); n.items != 0 {
+			t.Errorf("left behind: %+v", n)
+		}
+	})
+}
+
 func TestAPanicHoldsTheMessageAfterThreeAttempts(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, r *rig) {
 		var bad envelope.ID

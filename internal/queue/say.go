@@ -88,6 +88,10 @@ func (q *Queue) sayRepaired(n int) {
 	q.say(slog.LevelWarn, "scan found mail that the queue was not told of", slog.Int(telemetry.KeyCount, n))
 }
 
+func (q *Queue) sayMoved(n int) {
+	q.say(slog.LevelInfo, "mail follows a changed route", slog.Int(telemetry.KeyCount, n))
+}
+
 func (q *Queue) sayClock(jump time.Duration, stopped bool) {
 	if stopped {
 		q.say(slog.LevelError, "wall clock jumped, nothing expires until it is confirmed", slog.Int64(telemetry.KeyDurationMS, jump.Milliseconds()))
