@@ -239,7 +239,10 @@ func (b *Bouncer) recipients(env *envelope.Envelope, changes []envelope.Change, 
 			r.Action = dsn.Relayed
 		}
 		if c.Attempt != nil {
-			r.Reply, r.Remote, r.LastAttempt, r.Last = c.Attempt.Reply, c.Attempt.Host, c.Attempt.Time, c.Attempt.Cause
+			r.Reply, r.LastAttempt, r.Last = c.Attempt.Reply, c.Attempt.Time, c.Attempt.Cause
+			if c.Attempt.Peer.IsValid() { // RFC 3464 section 2.3.5: not where no server was reached
+				r.Remote = c.Attempt.Host
+			}
 		} else if statuses == nil {
 			_, statuses, _ = b.cfg.Store.Envelope(env.ID) // no news is no last cause
 		}

@@ -8,6 +8,7 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/mail"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -124,6 +125,23 @@ func states(changes []envelope.Change) []envelope.State {
 		out = append(out, c.To)
 	}
 	return out
+}
+
+func TestARemoteServerIsNamedOnlyWhereOneWasReached(t *testing.T) {
+	for _, reached := range []bool{true, false} {
+		b, store, _ := newBouncer(t, nil)
+		env := message(envelope.Submitted, "alice@example.org", 0)
+		changes := ended(env, envelope.Bounced)
+		if reached {
+			changes[0].Attempt.Peer = netip.MustParseAddrPort("192.0.2.1:25")
+		}
+		if err := b.Report(t.Context(), env, changes); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(string(store.reports[0]), "Remote-MTA: dns; mx.b.test"); got != reached {
+			t.Errorf("reached %t, named %t:\n%s", reached, got, store.reports[0])
+		}
+	}
 }
 
 func TestWhoIsTold(t *testing.T) {

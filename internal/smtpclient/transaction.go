@@ -141,7 +141,11 @@ func (c *Conn) appendMail(dst []byte, t *Transaction, utf8 bool) []byte {
 }
 
 // appendRcpt appends one RCPT command. RFC 3461 section 5.2.1: the parameters
-// are passed on as they came; section 5.2.2: not to a peer without DSN.
+// are passed on as they came; section 5.2.2: not to a peer without DSN. That
+// section lets a client (MAY) send to recipients with NOTIFY=NEVER in a
+// transaction of their own with a null reverse-path, so that such a peer does
+// not report. This one does not: peers treat a null reverse-path as a bounce,
+// look the sender up by it (SPF, lists), and refuse it to many addresses.
 func (c *Conn) appendRcpt(dst []byte, r *Recipient, utf8 bool) []byte {
 	var p smtp.RcptParams
 	if c.ext.DSN {
