@@ -136,7 +136,7 @@ func (v *Verdict) duplicates(got []Arrival, kills []Kill) {
 	for i := 1; i < len(got); i++ {
 		v.Duplicates++
 		if k, ok := explained(got[i-1], got[i], kills); ok {
-			v.Window = max(v.Window, k.At.Sub(got[i-1].At))
+			v.Window = max(v.Window, k.At.Sub(got[i-1].At)) // below zero: read after the kill
 		} else {
 			v.Unexplained = append(v.Unexplained, fmt.Sprintf("%s to %s: taken %s and again %s", got[i].ID, got[i].Recipient,
 				got[i-1].At.Format("15:04:05.000"), got[i].At.Format("15:04:05.000")))
@@ -144,11 +144,12 @@ func (v *Verdict) duplicates(got []Arrival, kills []Kill) {
 	}
 }
 
-// explained returns the kill that fell between the sink's 250 to the first
-// copy, give or take what was on its way, and the second copy.
+// explained returns the kill that lies before the second copy and between Since
+// and Explain after it has the first: what the node wrote into a connection
+// before its end, the sink may read later, and even after the second copy began.
 func explained(first, second Arrival, kills []Kill) (Kill, bool) {
 	for _, k := range kills {
-		if k.At.After(first.Begun) && k.At.Before(second.At) && k.Since.Before(first.At) {
+		if k.Since.Before(first.At) && k.At.Before(second.At) && first.Begun.Sub(k.At) < Explain {
 			return k, true
 		}
 	}

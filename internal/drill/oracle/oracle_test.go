@@ -112,6 +112,20 @@ func TestJudgeNamesWhatMustNotBe(t *testing.T) {
 	}
 }
 
+func TestACopyReadAfterTheKillIsExplainedByIt(t *testing.T) {
+	kill := time.Now()
+	sent := []Sent{{ID: "a", Recipients: []string{"a.0@x"}, Outcome: Acked}}
+	copyAt := func(d time.Duration) Arrival {
+		return Arrival{ID: "a", Recipient: "a.0@x", ReversePath: "f@x", Intact: true, Begun: kill.Add(d), At: kill.Add(d)}
+	}
+	for late, want := range map[time.Duration]int{150 * time.Millisecond: 0, 3 * time.Second: 1} {
+		v := Judge(sent, []Arrival{copyAt(late), copyAt(late + 30*time.Millisecond)}, []Kill{KilledAt(kill)})
+		if v.Duplicates != 1 || len(v.Unexplained) != want {
+			t.Errorf("copies %s after the kill: %d duplicates, unexplained %q", late, v.Duplicates, v.Unexplained)
+		}
+	}
+}
+
 func TestStuffingIsUndone(t *testing.T) {
 	for _, s := range []string{"", ".\r\n", "..\r\n.x\r\n", "a\r\n.\r\nb\r\n", "\r\n.\r\n"} {
 		wire := stuff([]byte(s))
