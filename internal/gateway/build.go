@@ -222,7 +222,8 @@ func (g *gateway) buildQueue(context.Context) error {
 	}
 	l, q := &g.cfg.Limits, &g.cfg.Queue
 	g.queue, err = queue.New(queue.Config{
-		Store: queue.OfSpool(g.spool), Transport: carrier, Report: g.bouncer.Report,
+		Store: queue.OfSpool(g.spool), Report: g.bouncer.Report,
+		Transport: queue.TransportFunc(func(hop tenant.NextHop) queue.Lane { return carrier.Lane(hop) }), Halt: carrier.Halt,
 		Route: func(tenantID, domainKey string) tenant.NextHop {
 			return g.tenants.Current().NextHop(tenantID, domainKey)
 		},

@@ -7,10 +7,8 @@ import (
 
 	"github.com/postern-mail/postern/internal/dns"
 	"github.com/postern-mail/postern/internal/node"
-	"github.com/postern-mail/postern/internal/queue"
 	"github.com/postern-mail/postern/internal/relay"
 	"github.com/postern-mail/postern/internal/smtpclient"
-	"github.com/postern-mail/postern/internal/tenant"
 )
 
 // resolver is the way to names. A demo knows the .test zone and no name server:
@@ -29,7 +27,7 @@ func (g *gateway) resolver() dns.Resolver {
 }
 
 // newRelay makes the transport of the queue.
-func (g *gateway) newRelay() (queue.Transport, error) {
+func (g *gateway) newRelay() (*relay.Relay, error) {
 	d := &g.cfg.Limits.Deadlines
 	client := smtpclient.Config{
 		Hostname: g.cfg.Hostname,
@@ -43,15 +41,11 @@ func (g *gateway) newRelay() (queue.Transport, error) {
 	if g.demo != nil {
 		client.Dialer = g.demo.Dialer(&net.Dialer{KeepAlive: -1}) // every wait has a deadline of its own
 	}
-	carrier, err := relay.New(relay.Config{
+	return relay.New(relay.Config{
 		Resolver: g.resolver(), Client: smtpclient.New(client),
 		OwnNames: []string{g.cfg.Hostname}, OwnListeners: g.ownListeners(),
 		Telemetry: g.tel, Clock: g.clock,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return queue.TransportFunc(func(hop tenant.NextHop) queue.Lane { return carrier.Lane(hop) }), nil
 }
 
 // sources returns the first address of each family.

@@ -43,7 +43,7 @@ func (q *Queue) conclude(l *lane, j *job, outcomes []envelope.Outcome) result {
 			c.To = envelope.Bounced
 			ended = append(ended, c)
 			continue
-		case o.Attempt.Cause == cause.LocalShutdown && q.ctx.Err() != nil:
+		case o.Attempt.Cause == cause.LocalShutdown && q.isStopping():
 			cut = true // the store stays as it is
 			continue
 		case o.Attempt.Cause == cause.LocalDamage:
@@ -68,6 +68,12 @@ func (q *Queue) conclude(l *lane, j *job, outcomes []envelope.Outcome) result {
 		res.fate, res.wait, res.counted = fateWaits, wait, false
 	}
 	return res
+}
+
+func (q *Queue) isStopping() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.stopping
 }
 
 // observe notes what one outcome says of the next hop.

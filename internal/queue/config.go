@@ -31,6 +31,11 @@ type Config struct {
 	// is allowed. nil: the queue applies DSNSuppressed itself.
 	Report func(ctx context.Context, env *envelope.Envelope, ended []envelope.Change) error
 
+	// Halt, when not nil, is called once by Stop, to end attempts that have
+	// nothing under way yet (a connection that is being opened): they should
+	// come to cause.LocalShutdown. Without it Stop waits for them too.
+	Halt func()
+
 	// MaxLanes bounds the lanes (goroutines, connections) in all. 200.
 	MaxLanes int
 	// MaxPerHop bounds the lanes of one next hop that does not say so itself

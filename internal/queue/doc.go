@@ -62,7 +62,7 @@
 //	fail                                      Bounced or DSNSuppressed       Config.Report
 //	defer, younger than Expiry                Queued, NextAttempt            Store.Apply
 //	defer, older                              Bounced or DSNSuppressed       Config.Report, cause Expired
-//	defer, because we stop                    none                           -
+//	defer, because we stop or Halt            none                           -
 //	452 to some recipients, others taken      tried again at once            -
 //
 // # Failures

@@ -103,8 +103,8 @@ func (q *Queue) Start() {
 	})
 }
 
-// Stop ends the queue: nothing new is attempted, attempts under way may end
-// until ctx does and are cut then. What was not delivered stays in the store
+// Stop ends the queue: nothing new is attempted, Halt is called, attempts under
+// way may end until ctx does and are cut then. What was not delivered stays in the store
 // as it was. The error says that attempts did not end within 5 s of being cut.
 func (q *Queue) Stop(ctx context.Context) error {
 	q.finish.Do(func() {
@@ -115,6 +115,9 @@ func (q *Queue) Stop(ctx context.Context) error {
 		}
 		q.mu.Unlock()
 		close(q.quit)
+		if q.cfg.Halt != nil {
+			q.cfg.Halt()
+		}
 	})
 	defer q.cut()
 	done := make(chan struct{})

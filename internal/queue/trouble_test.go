@@ -266,6 +266,30 @@ func TestStopLetsAttemptsEndAndLeavesTheRest(t *testing.T) {
 	})
 }
 
+func TestStopDoesNotWaitForAttemptsThatHaltEnds(t *testing.T) {
+	halted := make(chan struct{})
+	inBubble(t, func(c *Config, _ *rig) { c.Halt = func() { close(halted) } }, func(t *testing.T, r *rig) {
+		halted = make(chan struct{}) // of this bubble
+		r.net.answer = func(t try, _ *envelope.Envelope) []envelope.Outcome {
+			<-halted
+			return all(t, envelope.AdviceDefer, cause.LocalShutdown)
+		}
+		r.Start()
+		env := r.offer("b@b.test")
+		r.after(time.Second)
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := r.Stop(ctx); err != nil || time.Since(began) > 0 {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		r.wantState(env.ID, envelope.Queued)
+		if st := r.store.status(env.ID, 0); st.Attempts != 0 || r.store.applies != 0 {
+			t.Errorf("an attempt that was halted was written: %+v", st)
+		}
+	})
+}
+
 func TestStopCutsAttemptsThatTakeTooLong(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, r *rig) {
 		r.net.took = time.Hour

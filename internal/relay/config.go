@@ -2,6 +2,7 @@ package relay
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -54,6 +55,8 @@ type Config struct {
 type Relay struct {
 	cfg     Config
 	local   []netip.Addr // addresses of this machine
+	halted  context.Context
+	halt    context.CancelFunc
 	metrics *metrics
 }
 
@@ -81,6 +84,7 @@ func New(cfg Config) (*Relay, error) {
 	}
 	cfg.OwnNames = names
 	r := &Relay{cfg: cfg, metrics: newMetrics(cfg.Telemetry)}
+	r.halted, r.halt = context.WithCancel(context.Background())
 	if err := r.readLocal(); err != nil {
 		return nil, err
 	}
@@ -101,6 +105,12 @@ func (r *Relay) readLocal() error {
 	}
 	return nil
 }
+
+// Halt ends the search for hosts and the opening of connections, in attempts
+// under way and in all later ones: they come to cause.LocalShutdown. A
+// transaction on a connection that stands goes on. A node that stops need not
+// wait for a peer's greeting.
+func (r *Relay) Halt() { r.halt() }
 
 // own reports whether a connection to addr would reach one of our listeners.
 func (r *Relay) own(addr netip.AddrPort) bool {

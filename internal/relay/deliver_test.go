@@ -476,3 +476,33 @@ func TestAGiantReplyIsKeptInPart(t *testing.T) {
 		t.Errorf("%v, %d octets kept", got[0].Attempt.Cause, n)
 	}
 }
+
+func TestHaltEndsTheWaitForAGreetingAndLetsATransactionGoOn(t *testing.T) {
+	silent := (&peer{greeting: "stall"}).start(t, "127.0.0.1")
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	slow := (&peer{answer: func(_, _ int, verb, _ string) string {
+		if verb == "DATA" {
+			close(begun)
+			<-goOn
+		}
+		return "ok"
+	}}).start(t, "127.0.0.1")
+	r := relay(t, Config{}, smtpclient.Config{})
+	got := make(chan string, 2)
+	for _, p := range []*peer{silent, slow} {
+		l := lane(t, r, fixed(p.addr))
+		go func() { got <- words(deliver(t, l, mail("b@x.test"))) }()
+	}
+	<-begun
+	r.Halt()
+	if s := <-got; s != "defer local-shutdown" {
+		t.Error(s)
+	}
+	close(goOn)
+	if s := <-got; s != "delivered none 250 2.0.0 taken" {
+		t.Error(s)
+	}
+	if s := words(deliver(t, lane(t, r, fixed(slow.addr)), mail("b@x.test"))); s != "defer local-shutdown" {
+		t.Error(s)
+	}
+}

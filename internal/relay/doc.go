@@ -17,6 +17,7 @@
 //   - Deliver ends within Config.Total and the time that the content may take,
 //     and soon after its context does; what was said after end-of-data is waited
 //     for a little longer.
+//   - After Halt nothing waits for a connection that is not made yet.
 //
 // It never decides when to try again, never writes to the spool, never opens a
 // connection to one of our own listeners, and never bounces.

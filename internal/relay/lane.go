@@ -98,13 +98,16 @@ func (l *Lane) warm() bool {
 // that another host may do better.
 func (l *Lane) deliverCold(ctx context.Context, a *attempt) {
 	until := l.relay.tryUntil(time.Now())
-	rt, sn := l.relay.begin(ctx, l.hop)
+	opening, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(l.relay.halted, cancel)()
+	rt, sn := l.relay.begin(opening, l.hop)
 	if sn != nil {
 		a.stuck(sn)
 		return
 	}
 	for a.open() {
-		p, ok := rt.next(ctx)
+		p, ok := rt.next(opening)
 		if !ok {
 			if sn := rt.why(); sn != nil {
 				a.stuck(sn)
@@ -112,12 +115,12 @@ func (l *Lane) deliverCold(ctx context.Context, a *attempt) {
 			return
 		}
 		l.Close()
-		if err := l.connect(ctx, p); err != nil {
+		if err := l.connect(opening, p); err != nil {
 			a.unreached(p, err)
 		} else {
 			a.carry(ctx)
 		}
-		if ctx.Err() != nil || time.Now().After(until) {
+		if opening.Err() != nil || time.Now().After(until) {
 			return
 		}
 	}
