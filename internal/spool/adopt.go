@@ -18,15 +18,16 @@ const adoptedPrefix = "adopted-"
 // has locked. It runs before Open returns, so that nothing of an adopted
 // message can be tried before the adoption is complete.
 func (s *Spool) adoptAll(ctx context.Context, rec *Recovery) error {
-	names, err := s.fs.ReadDir(s.root)
+	others, err := s.others()
 	if err != nil {
 		return err
 	}
-	for _, e := range names {
-		inc, err := envelope.ParseIncarnation(e.Name())
-		if err != nil || inc == s.incarnation || !e.IsDir() {
-			continue
+	for _, inc := range others {
+		if err := s.gatherStrays(inc); err != nil {
+			return fmt.Errorf("adopt %v: %w", inc, err)
 		}
+	}
+	for _, inc := range others {
 		if err := s.adoptOne(ctx, inc, rec); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -35,6 +36,47 @@ func (s *Spool) adoptAll(ctx context.Context, rec *Recovery) error {
 		}
 	}
 	return nil
+}
+
+// others lists the incarnations in the directory that are not this one and
+// were not adopted yet.
+func (s *Spool) others() ([]envelope.Incarnation, error) {
+	names, err := s.fs.ReadDir(s.root)
+	if err != nil {
+		return nil, err
+	}
+	var out []envelope.Incarnation
+	for _, e := range names {
+		inc, err := envelope.ParseIncarnation(e.Name())
+		if err == nil && inc != s.incarnation && e.IsDir() {
+			out = append(out, inc)
+		}
+	}
+	return out, nil
+}
+
+// gatherStrays moves here the draft files that another directory holds of a
+// third one's messages: its adoption was cut short after it had moved them and
+// before a record named them, or it had adopted them. Whoever names them is
+// adopted next, and finds them here (loader.movedTo).
+func (s *Spool) gatherStrays(inc envelope.Incarnation) error {
+	dir := path.Join(s.root, inc.String())
+	lock, err := s.fs.Lock(path.Join(dir, "lock"))
+	if errors.Is(err, durable.ErrLocked) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	names, err := s.fs.ReadDir(dir)
+	for i := 0; err == nil && i < len(names); i++ {
+		text, ok := strings.CutPrefix(names[i].Name(), "draft-")
+		id, idErr := envelope.ParseID(text)
+		if ok && idErr == nil && id.Incarnation() != inc {
+			err = s.moveDraft(dir, id)
+		}
+	}
+	return errors.Join(err, lock.Close())
 }
 
 // adoptOne takes over one incarnation: live mail is copied under its own IDs,
@@ -210,15 +252,15 @@ func (s *Spool) putAside(dir string, inc envelope.Incarnation) error {
 	return s.fs.SyncDir(s.root)
 }
 
-// mayRemoveDraft is false for a draft file that came here in an adoption which
-// is not complete: its record is still to be written.
+// mayRemoveDraft is false for a draft file that may have come here in an
+// adoption which is not complete: its record is still to be written, and any
+// directory that is still to be adopted may hold the one that names it.
 func (s *Spool) mayRemoveDraft(id envelope.ID) bool {
-	inc := id.Incarnation()
-	if inc == s.incarnation {
+	if id.Incarnation() == s.incarnation {
 		return true
 	}
-	_, err := s.fs.Stat(path.Join(s.root, inc.String()))
-	return errors.Is(err, fs.ErrNotExist)
+	others, err := s.others()
+	return err == nil && len(others) == 0
 }
 
 // addAdopted lists the event files of adopted incarnations before our own:

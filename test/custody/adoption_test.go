@@ -15,7 +15,6 @@ func TestAnAdoptionThatIsCutShortLosesAndDoublesNothing(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, seed+500)
-			w.inline = true
 			w.open()
 			w.live(60)
 			ledger, live := spoolLedger(w.sp.Ledger()), spoolLive(t, w.sp)
