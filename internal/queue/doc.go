@@ -18,7 +18,8 @@
 //   - No goroutine, timer or envelope per waiting message: about 80 octets.
 //   - Next hops share scarce lanes in turn; one with much mail yields.
 //   - Next hops that are not known to answer (new ones, and those in trouble)
-//     have at most half of all lanes together, however many they are.
+//     have at most half of all lanes together, however many they are. What is
+//     known is in memory: after a start all are new until they answer.
 //   - A next hop in trouble is probed with one message at a time, and the
 //     rest of its mail is not touched meanwhile.
 //   - Nothing expires while the wall clock is in doubt.
