@@ -108,8 +108,10 @@ func once(ctx context.Context, p *peer, c cell, n int) (result, error) {
 	ctx, cancel := context.WithTimeout(ctx, 120*time.Second)
 	defer cancel()
 	before, cpu0, sync0 := p.sink.count(), cpu(p.root), scrape(p.metrics)
-	args := []string{"-M", "probe.test", "-s", strconv.Itoa(c.sessions), "-l", strconv.Itoa(c.size), "-m", strconv.Itoa(n),
-		"-f", "sender@src.test", "-t", "user@sink.test"}
+	args := []string{
+		"-M", "probe.test", "-s", strconv.Itoa(c.sessions), "-l", strconv.Itoa(c.size), "-m", strconv.Itoa(n),
+		"-f", "sender@src.test", "-t", "user@sink.test",
+	}
 	if c.reuse {
 		args = append(args, "-d")
 	}

@@ -59,8 +59,11 @@ func probe(ctx context.Context, p *peer) (taken, arrived time.Duration, err erro
 		text string
 		code int
 	}{
-		{"EHLO probe.test\r\n", 250}, {"MAIL FROM:<sender@src.test>\r\n", 250}, {"RCPT TO:<user@sink.test>\r\n", 250},
-		{"DATA\r\n", 354}, {body, 250},
+		{"EHLO probe.test\r\n", 250},
+		{"MAIL FROM:<sender@src.test>\r\n", 250},
+		{"RCPT TO:<user@sink.test>\r\n", 250},
+		{"DATA\r\n", 354},
+		{body, 250},
 	} {
 		if _, err := c.Write([]byte(say.text)); err != nil {
 			return 0, 0, err

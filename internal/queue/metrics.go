@@ -59,15 +59,19 @@ func (c *counters) register(r prometheus.Registerer, q *Queue) error {
 	total("apply_failed_total", "Times that outcomes could not be written.", &c.applyFailed)
 	total("report_failed_total", "Times that a report could not be written.", &c.reportFailed)
 	c.single = append(c.single,
-		single{desc("unwritten", "Deliveries whose outcome is only in memory now."), prometheus.GaugeValue,
-			func() float64 { return float64(c.unwritten.Load()) }},
-		single{desc("clock_jumped", "1 while a jump of the wall clock stops expiry."), prometheus.GaugeValue,
+		single{
+			desc("unwritten", "Deliveries whose outcome is only in memory now."), prometheus.GaugeValue,
+			func() float64 { return float64(c.unwritten.Load()) },
+		},
+		single{
+			desc("clock_jumped", "1 while a jump of the wall clock stops expiry."), prometheus.GaugeValue,
 			func() float64 {
 				if _, jumped := q.guard.state(); jumped {
 					return 1
 				}
 				return 0
-			}})
+			},
+		})
 	if r == nil {
 		return nil
 	}

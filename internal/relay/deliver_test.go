@@ -40,16 +40,31 @@ func TestWhatAPeerDoesBecomesAnOutcome(t *testing.T) {
 		deadlines smtpclient.Deadlines // short where the peer stalls
 	}{
 		"all well": {&peer{}, "delivered none 250 2.0.0 taken; delivered none 250 2.0.0 taken", 1, smtpclient.Deadlines{}},
-		"one recipient refused": {&peer{answer: rcpt("550 5.1.1 no bob", "ok")},
-			"fail peer-rcpt-5xx 550 5.1.1 no bob; delivered none 250 2.0.0 taken", 1, smtpclient.Deadlines{}},
-		"one put off, one refused": {&peer{answer: rcpt("450 4.2.0 later", "550 never")},
-			"defer peer-rcpt-4xx 450 4.2.0 later; fail peer-rcpt-5xx 550 never", 0, smtpclient.Deadlines{}},
-		"too many recipients, the old way": {&peer{answer: rcpt("ok", "552 too many")},
-			"delivered none 250 2.0.0 taken; defer peer-rcpt-4xx 552 too many", 1, smtpclient.Deadlines{}},
-		"MAIL refused": {&peer{answer: on("MAIL", "550 5.7.1 not you")},
-			"fail peer-mail-5xx 550 5.7.1 not you; fail peer-mail-5xx 550 5.7.1 not you", 0, smtpclient.Deadlines{}},
-		"DATA put off": {&peer{answer: on("DATA", "451 4.3.0 full")},
-			"defer peer-data-4xx 451 4.3.0 full; defer peer-data-4xx 451 4.3.0 full", 0, smtpclient.Deadlines{}},
+		"one recipient refused": {
+			&peer{answer: rcpt("550 5.1.1 no bob", "ok")},
+			"fail peer-rcpt-5xx 550 5.1.1 no bob; delivered none 250 2.0.0 taken", 1,
+			smtpclient.Deadlines{},
+		},
+		"one put off, one refused": {
+			&peer{answer: rcpt("450 4.2.0 later", "550 never")},
+			"defer peer-rcpt-4xx 450 4.2.0 later; fail peer-rcpt-5xx 550 never", 0,
+			smtpclient.Deadlines{},
+		},
+		"too many recipients, the old way": {
+			&peer{answer: rcpt("ok", "552 too many")},
+			"delivered none 250 2.0.0 taken; defer peer-rcpt-4xx 552 too many", 1,
+			smtpclient.Deadlines{},
+		},
+		"MAIL refused": {
+			&peer{answer: on("MAIL", "550 5.7.1 not you")},
+			"fail peer-mail-5xx 550 5.7.1 not you; fail peer-mail-5xx 550 5.7.1 not you", 0,
+			smtpclient.Deadlines{},
+		},
+		"DATA put off": {
+			&peer{answer: on("DATA", "451 4.3.0 full")},
+			"defer peer-data-4xx 451 4.3.0 full; defer peer-data-4xx 451 4.3.0 full", 0,
+			smtpclient.Deadlines{},
+		},
 		"content refused for those that were accepted": {&peer{answer: func(_, _ int, verb, line string) string {
 			if verb == "RCPT" && strings.Contains(line, "bob") {
 				return "550 no"
@@ -62,20 +77,32 @@ func TestWhatAPeerDoesBecomesAnOutcome(t *testing.T) {
 		"EHLO and HELO refuse": {&peer{answer: func(_, _ int, v, _ string) string {
 			return map[bool]string{true: "550 go away", false: "ok"}[v == "EHLO" || v == "HELO"]
 		}}, "defer peer-hello 550 go away (down); defer peer-hello 550 go away (down)", 0, smtpclient.Deadlines{}},
-		"421 at the second recipient": {&peer{answer: rcpt("550 5.1.1 no", "421 enough")},
-			"fail peer-rcpt-5xx 550 5.1.1 no; defer peer-shutdown 421 enough (down)", 0, smtpclient.Deadlines{}},
-		"421 after the content": {&peer{answer: on("DOT", "421 stopping")},
-			"defer peer-shutdown 421 stopping (down); defer peer-shutdown 421 stopping (down)", 0, smtpclient.Deadlines{}},
+		"421 at the second recipient": {
+			&peer{answer: rcpt("550 5.1.1 no", "421 enough")},
+			"fail peer-rcpt-5xx 550 5.1.1 no; defer peer-shutdown 421 enough (down)", 0,
+			smtpclient.Deadlines{},
+		},
+		"421 after the content": {
+			&peer{answer: on("DOT", "421 stopping")},
+			"defer peer-shutdown 421 stopping (down); defer peer-shutdown 421 stopping (down)", 0,
+			smtpclient.Deadlines{},
+		},
 		"no answer to MAIL":        {&peer{answer: on("MAIL", "stall")}, "defer peer-timeout (down); defer peer-timeout (down)", 0, smtpclient.Deadlines{Mail: short}},
 		"no greeting":              {&peer{answer: on("", "stall")}, "defer peer-timeout (down); defer peer-timeout (down)", 0, smtpclient.Deadlines{Greeting: short}},
 		"reset at DATA":            {&peer{answer: on("DATA", "reset")}, "defer peer-closed; defer peer-closed", 0, smtpclient.Deadlines{}},
 		"closed after the content": {&peer{answer: on("DOT", "")}, "defer lost-after-data; defer lost-after-data", 0, smtpclient.Deadlines{}},
 		"silent after the content": {&peer{answer: on("DOT", "stall")}, "defer lost-after-data (down); defer lost-after-data (down)", 0, smtpclient.Deadlines{End: short}},
 		"garbage for MAIL":         {&peer{answer: on("MAIL", "what?")}, "defer peer-protocol (down); defer peer-protocol (down)", 0, smtpclient.Deadlines{}},
-		"a 5yz out of turn counts for nobody": {&peer{answer: on("DATA", "550 5.1.1 no\r\n354 go")},
-			"defer peer-protocol (down); defer peer-protocol (down)", 0, smtpclient.Deadlines{}},
-		"one reply too many before DATA's": {&peer{answer: rcpt("550 no\r\n550 no", "ok")},
-			"defer peer-protocol 250 2.0.0 ok (down); defer peer-protocol 250 2.0.0 ok (down)", 0, smtpclient.Deadlines{}},
+		"a 5yz out of turn counts for nobody": {
+			&peer{answer: on("DATA", "550 5.1.1 no\r\n354 go")},
+			"defer peer-protocol (down); defer peer-protocol (down)", 0,
+			smtpclient.Deadlines{},
+		},
+		"one reply too many before DATA's": {
+			&peer{answer: rcpt("550 no\r\n550 no", "ok")},
+			"defer peer-protocol 250 2.0.0 ok (down); defer peer-protocol 250 2.0.0 ok (down)", 0,
+			smtpclient.Deadlines{},
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -225,11 +225,15 @@ func TestErrorsBecomeTheRightTrouble(t *testing.T) {
 		err  error
 		want trouble
 	}{
-		{&smtpclient.Error{Phase: smtpclient.Greeting, Kind: smtpclient.Refused, Reply: refusal},
-			trouble{phase: smtpclient.Greeting, kind: smtpclient.Refused, code: 554, enhanced: refusal.Enhanced}},
+		{
+			&smtpclient.Error{Phase: smtpclient.Greeting, Kind: smtpclient.Refused, Reply: refusal},
+			trouble{phase: smtpclient.Greeting, kind: smtpclient.Refused, code: 554, enhanced: refusal.Enhanced},
+		},
 		{&smtpclient.Error{Phase: smtpclient.Connect, Kind: smtpclient.Unreachable, Err: op}, connectErr(syscall.ECONNREFUSED)},
-		{&smtpclient.Error{Phase: smtpclient.Content, Kind: smtpclient.Local, Err: errors.Join(smtpclient.ErrShortContent, io.EOF)},
-			trouble{phase: smtpclient.Content, kind: smtpclient.Local, short: true}},
+		{
+			&smtpclient.Error{Phase: smtpclient.Content, Kind: smtpclient.Local, Err: errors.Join(smtpclient.ErrShortContent, io.EOF)},
+			trouble{phase: smtpclient.Content, kind: smtpclient.Local, short: true},
+		},
 		// Words that came with a broken connection decide nothing.
 		{&smtpclient.Error{Phase: smtpclient.Content, Kind: smtpclient.Closed, Reply: refusal}, broke(smtpclient.Content, smtpclient.Closed)},
 		{io.EOF, trouble{}},

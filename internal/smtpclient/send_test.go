@@ -71,32 +71,45 @@ func TestWhatGoesOnTheWire(t *testing.T) {
 		want     []string
 	}{
 		"no extensions": {nil, dsn, Config{}, []string{
-			"MAIL FROM:<alice@example.org>", "RCPT TO:<bob@example.test>", "DATA", "DATA<" + hello + ">"}},
+			"MAIL FROM:<alice@example.org>", "RCPT TO:<bob@example.test>", "DATA", "DATA<" + hello + ">",
+		}},
 		"DSN is passed on": {[]string{"DSN", "PIPELINING"}, dsn, Config{}, []string{
 			"MAIL FROM:<alice@example.org> RET=HDRS ENVID=a+2Bb",
-			"RCPT TO:<bob@example.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;b+3Do@b.test", "DATA", "DATA<" + hello + ">"}},
+			"RCPT TO:<bob@example.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;b+3Do@b.test", "DATA", "DATA<" + hello + ">",
+		}},
 		"BODY only when needed": {[]string{"8BITMIME"}, message(hello, "bob@example.test"), Config{}, []string{
-			"MAIL FROM:<alice@example.org>", "RCPT TO:<bob@example.test>", "DATA", "DATA<" + hello + ">"}},
+			"MAIL FROM:<alice@example.org>", "RCPT TO:<bob@example.test>", "DATA", "DATA<" + hello + ">",
+		}},
 		"BODY when needed": {[]string{"8bitmime"}, eight, Config{}, []string{
-			"MAIL FROM:<alice@example.org> BODY=8BITMIME", "RCPT TO:<bob@example.test>", "DATA", "DATA<Subject: hi\r\n\r\nh\xc3\xa9llo\r\n>"}},
+			"MAIL FROM:<alice@example.org> BODY=8BITMIME", "RCPT TO:<bob@example.test>", "DATA", "DATA<Subject: hi\r\n\r\nh\xc3\xa9llo\r\n>",
+		}},
 		"SMTPUTF8 when needed": {[]string{"SMTPUTF8", "8BITMIME"}, utf8, Config{}, []string{
-			"MAIL FROM:<ålice@example.org> BODY=8BITMIME SMTPUTF8", "RCPT TO:<bøb@exämple.test>", "DATA", "DATA<Subject: h\xc3\xa9\r\n\r\n>"}},
+			"MAIL FROM:<ålice@example.org> BODY=8BITMIME SMTPUTF8", "RCPT TO:<bøb@exämple.test>", "DATA", "DATA<Subject: h\xc3\xa9\r\n\r\n>",
+		}},
 		"SMTPUTF8 as the client before us said": {[]string{"SMTPUTF8", "8BITMIME"}, announced, Config{}, []string{
-			"MAIL FROM:<alice@example.org> BODY=8BITMIME SMTPUTF8", "RCPT TO:<bob@example.test>", "DATA", "DATA<Subject: h\xc3\xa9\r\n\r\n>"}},
+			"MAIL FROM:<alice@example.org> BODY=8BITMIME SMTPUTF8", "RCPT TO:<bob@example.test>", "DATA", "DATA<Subject: h\xc3\xa9\r\n\r\n>",
+		}},
 		"a header in an old charset needs no SMTPUTF8": {[]string{"8BITMIME"}, latin, Config{}, []string{
-			"MAIL FROM:<alice@example.org> BODY=8BITMIME", "RCPT TO:<bob@example.test>", "DATA", "DATA<Subject: h\xe9\r\n\r\n>"}},
+			"MAIL FROM:<alice@example.org> BODY=8BITMIME", "RCPT TO:<bob@example.test>", "DATA", "DATA<Subject: h\xe9\r\n\r\n>",
+		}},
 		"a header in an old charset is not called UTF-8": {[]string{"8BITMIME", "SMTPUTF8"}, latin, Config{}, []string{
-			"MAIL FROM:<alice@example.org> BODY=8BITMIME", "RCPT TO:<bob@example.test>", "DATA", "DATA<Subject: h\xe9\r\n\r\n>"}},
+			"MAIL FROM:<alice@example.org> BODY=8BITMIME", "RCPT TO:<bob@example.test>", "DATA", "DATA<Subject: h\xe9\r\n\r\n>",
+		}},
 		"a U-label domain becomes A-labels where SMTPUTF8 is missing": {nil, udomain, Config{}, []string{
-			"MAIL FROM:<alice@example.org>", "RCPT TO:<bob@xn--exmple-cua.test>", "DATA", "DATA<" + hello + ">"}},
+			"MAIL FROM:<alice@example.org>", "RCPT TO:<bob@xn--exmple-cua.test>", "DATA", "DATA<" + hello + ">",
+		}},
 		"dots are doubled and the last line is ended": {[]string{"PIPELINING"}, dots, Config{}, []string{
-			"MAIL FROM:<alice@example.org>", "RCPT TO:<bob@example.test>", "DATA", "DATA<..\r\n...\r\na.\r\n..b\r\n>"}},
+			"MAIL FROM:<alice@example.org>", "RCPT TO:<bob@example.test>", "DATA", "DATA<..\r\n...\r\na.\r\n..b\r\n>",
+		}},
 		"null reverse-path": {nil, null, Config{}, []string{
-			"MAIL FROM:<>", "RCPT TO:<bob@example.test>", "DATA", "DATA<" + hello + ">"}},
+			"MAIL FROM:<>", "RCPT TO:<bob@example.test>", "DATA", "DATA<" + hello + ">",
+		}},
 		"PIPELINING and CHUNKING use DATA": {[]string{"PIPELINING", "CHUNKING"}, message(hello, "bob@example.test"), Config{}, []string{
-			"MAIL FROM:<alice@example.org>", "RCPT TO:<bob@example.test>", "DATA", "DATA<" + hello + ">"}},
+			"MAIL FROM:<alice@example.org>", "RCPT TO:<bob@example.test>", "DATA", "DATA<" + hello + ">",
+		}},
 		"CHUNKING alone, but never": {[]string{"CHUNKING"}, message(hello, "bob@example.test"), Config{Chunking: ChunkingNever}, []string{
-			"MAIL FROM:<alice@example.org>", "RCPT TO:<bob@example.test>", "DATA", "DATA<" + hello + ">"}},
+			"MAIL FROM:<alice@example.org>", "RCPT TO:<bob@example.test>", "DATA", "DATA<" + hello + ">",
+		}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -164,8 +177,12 @@ func TestWhatThePeerLacksIsSaidWithoutAWordToIt(t *testing.T) {
 		t    *Transaction
 		kind Kind
 	}{
-		{eight, Need8BitMIME}, {message(hello, "bob@example.test"), TooLarge},
-		{utf8, TooLarge}, {sized(utf8), NeedSMTPUTF8}, {sized(rcpt), NeedSMTPUTF8}, {sized(reverse), NeedSMTPUTF8},
+		{eight, Need8BitMIME},
+		{message(hello, "bob@example.test"), TooLarge},
+		{utf8, TooLarge},
+		{sized(utf8), NeedSMTPUTF8},
+		{sized(rcpt), NeedSMTPUTF8},
+		{sized(reverse), NeedSMTPUTF8},
 	} {
 		_, err := c.Send(t.Context(), tc.t)
 		var e *Error
