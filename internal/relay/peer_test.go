@@ -50,12 +50,6 @@ func (p *peer) connections() int {
 	return p.conns
 }
 
-func (p *peer) heard() []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return append([]string(nil), p.lines...)
-}
-
 // start serves on a loopback address until the test ends.
 func (p *peer) start(t *testing.T, ip string) *peer {
 	t.Helper()
