@@ -3,6 +3,7 @@ package dsn
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"flag"
 	"io"
 	"mime"
@@ -181,7 +182,7 @@ func (o *tested) readParts(t fataler, parts *multipart.Reader) {
 	t.Helper()
 	for {
 		p, err := parts.NextRawPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -218,7 +219,7 @@ func (o *tested) readParts(t fataler, parts *multipart.Reader) {
 		if len(h) > 0 {
 			o.status = append(o.status, h)
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return
 		}
 		if err != nil {

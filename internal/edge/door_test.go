@@ -3,6 +3,7 @@ package edge
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -177,7 +178,7 @@ func (w *world) stored(id envelope.ID) (*envelope.Envelope, string) {
 		w.t.Fatal(err)
 	}
 	octets := make([]byte, c.Size())
-	if _, err := c.ReadAt(octets, 0); err != nil && err != io.EOF {
+	if _, err := c.ReadAt(octets, 0); err != nil && !errors.Is(err, io.EOF) {
 		w.t.Fatal(err)
 	}
 	if err := c.Close(); err != nil {

@@ -176,8 +176,8 @@ func atLeast(drained context.Context, what string) (context.Context, context.Can
 
 func (g *gateway) logStopped(what string, took time.Duration, err error) {
 	if err != nil {
-		g.log.Error("stopped badly", "part", what, telemetry.Milliseconds(took), telemetry.KeyError, err)
+		g.log.Error("stopped badly", slog.String("part", what), telemetry.Milliseconds(took), slog.Any(telemetry.KeyError, err))
 		return
 	}
-	g.log.Info("stopped", "part", what, telemetry.Milliseconds(took))
+	g.log.Info("stopped", slog.String("part", what), telemetry.Milliseconds(took))
 }

@@ -13,8 +13,9 @@ import (
 // loadTenants reads tenants.yaml. A file that nobody named may be absent: then
 // nobody is served, which is said in the log.
 func (g *gateway) loadTenants() error {
-	named := true
-	if g.tenantsFile, named = g.cfg.TenantsFile(); !named && g.demo != nil {
+	file, named := g.cfg.TenantsFile()
+	g.tenantsFile = file
+	if !named && g.demo != nil {
 		g.tenantsFile, named = g.demo.TenantsFile, true
 	}
 	snapshot, err := tenant.Load(g.tenantsFile)

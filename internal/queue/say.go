@@ -21,7 +21,7 @@ import (
 const maxWords = 200
 
 func (q *Queue) say(level slog.Level, message string, attrs ...slog.Attr) {
-	q.log.LogAttrs(context.Background(), level, message, attrs...)
+	q.log.LogAttrs(context.Background(), level, message, attrs...) //nolint:sloglint // its callers give constants
 }
 
 // sayAttempt is the mail log's line for one attempt: one for each kind of

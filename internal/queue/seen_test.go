@@ -198,7 +198,7 @@ func TestABurstToANewNextHopOpensFewLanes(t *testing.T) {
 func BenchmarkAMessageWithItsLogLine(b *testing.B) {
 	store := &thinStore{done: make(chan struct{}), want: uint64(b.N)}
 	q, err := New(Config{
-		Store: store, Logger: slog.New(slog.NewJSONHandler(io.Discard, nil)), MaxFresh: 1 << 20,
+		Store: store, Logger: slog.New(slog.NewJSONHandler(io.Discard, nil)), MaxFresh: 1 << 20, //nolint:sloglint // the line is to be formatted, to be measured
 		Route:     func(_, _ string) tenant.NextHop { return tenant.NextHop{Key: "10.0.0.1:25"} },
 		Transport: TransportFunc(func(tenant.NextHop) Lane { return &thinLane{} }),
 	})

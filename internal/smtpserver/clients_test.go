@@ -1,6 +1,7 @@
 package smtpserver
 
 import (
+	"errors"
 	netsmtp "net/smtp"
 	"strings"
 	"testing"
@@ -118,7 +119,8 @@ func TestARefusalReachesGoSMTPWithItsEnhancedCode(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = c.Rcpt("nobody@example.test", nil)
-	if e, ok := err.(*gosmtp.SMTPError); !ok || e.Code != 550 || e.EnhancedCode != (gosmtp.EnhancedCode{5, 1, 1}) {
+	var e *gosmtp.SMTPError
+	if !errors.As(err, &e) || e.Code != 550 || e.EnhancedCode != (gosmtp.EnhancedCode{5, 1, 1}) {
 		t.Errorf("%#v", err)
 	}
 }

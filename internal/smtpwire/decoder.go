@@ -2,6 +2,7 @@ package smtpwire
 
 import (
 	"bytes"
+	"errors"
 	"io"
 )
 
@@ -96,7 +97,7 @@ func (d *Decoder) Finish() ([]byte, error) {
 
 func (d *Decoder) fill() error {
 	err := d.rd.fill()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	return err
@@ -145,7 +146,7 @@ func (d *Decoder) bare(err error) error {
 	case d.rd.newlines == Normalise:
 		d.newline, d.start = true, d.chunked // in chunks a dot is only a dot
 		return nil
-	case d.rd.newlines == Lenient && err == ErrBareLF:
+	case d.rd.newlines == Lenient && errors.Is(err, ErrBareLF):
 		d.newline, d.start = true, true
 		return nil
 	}

@@ -51,7 +51,7 @@ func drain(d *Decoder) ([]byte, error) {
 	var out []byte
 	for {
 		p, err := d.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out, nil
 		}
 		if err != nil {

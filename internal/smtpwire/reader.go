@@ -108,7 +108,7 @@ func (r *Reader) ReadLine(limit int) ([]byte, error) {
 			return nil, ErrLineTooLong
 		}
 		if err := r.fill(); err != nil {
-			if err == io.EOF && seen > 0 {
+			if errors.Is(err, io.EOF) && seen > 0 {
 				err = io.ErrUnexpectedEOF
 			}
 			return nil, err

@@ -57,7 +57,7 @@ func TestManyLinesPassThroughOneBuffer(t *testing.T) {
 			t.Fatalf("line %d: %d octets, %v", i, len(got), err)
 		}
 	}
-	if _, err := r.ReadLine(CommandBuffer); err != io.EOF {
+	if _, err := r.ReadLine(CommandBuffer); !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 }
