@@ -129,7 +129,7 @@ func renderAudit(p *paper, r *control.AuditReport) {
 		verdict = p.paint(red, "DOES NOT BALANCE")
 	}
 	p.line("The ledger%s %s.", where, verdict)
-	p.line("%s looked at, %s read, %.1f s.", plural(r.Messages, "message"), octets(r.Octets), r.Seconds)
+	p.line("%s looked at, %s read, %.1f s.", plural(r.Messages, "live message"), octets(r.Octets), r.Seconds)
 	for _, t := range r.Tenants {
 		renderLedger(p, t)
 	}
