@@ -2,6 +2,8 @@ package drill
 
 import (
 	"context"
+	"errors"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -177,11 +179,26 @@ func (w *world) killAt(ctx context.Context, name string) (bool, error) {
 			return false, err
 		}
 	}
+	if name == "spool.segment.prepared" {
+		// A node with spare segments makes no new one for a long time.
+		if err := w.removeSpares(); err != nil {
+			return false, err
+		}
+	}
 	w.node.Env = w.env("POSTERN_FAILPOINT=" + name + ":" + itoa(passage))
 	if err := w.node.Launch(); err != nil {
 		return false, err
 	}
 	return w.killedItself(ctx, pointPatience), ctx.Err()
+}
+
+// removeSpares removes the segments without mail of the node, which is down.
+func (w *world) removeSpares() error {
+	files, err := w.spoolFiles("spare-")
+	for _, f := range files {
+		err = errors.Join(err, os.Remove(f))
+	}
+	return err
 }
 
 // pause waits unless ctx ends: the moment of a kill is the drill's input, not
