@@ -1,8 +1,6 @@
 package spool
 
 import (
-	"sync"
-
 	"github.com/postern-mail/postern/internal/cause"
 	"github.com/postern-mail/postern/internal/envelope"
 )
@@ -59,10 +57,21 @@ type batch struct {
 	payload  int
 }
 
-var batchPool = sync.Pool{New: func() any { return &batch{} }}
+// batchesKept is how many batches' buffers are kept for reuse. Under load one
+// fills, one is written, and some wait for their events to be copied. A
+// sync.Pool kept a dozen of up to 8 MiB: anonymous memory at 100 sessions of
+// 50 KB was 122 MiB with it, 76 MiB with 6 kept, 56 MiB (and a third more
+// allocation) with 3.
+const batchesKept = 6
+
+var batchFree = make(chan *batch, batchesKept)
 
 func newBatch() *batch {
-	b := batchPool.Get().(*batch)
+	b := new(batch)
+	select {
+	case b = <-batchFree:
+	default:
+	}
 	*b = batch{buf: b.buf[:0], ops: b.ops[:0], done: make(chan struct{})}
 	var room [edgeOctets]byte
 	b.buf = append(b.buf, room[:]...)
@@ -76,7 +85,10 @@ func (b *batch) recycle() {
 		return
 	}
 	clear(b.ops)
-	batchPool.Put(&batch{buf: b.buf[:0], ops: b.ops[:0]})
+	select {
+	case batchFree <- &batch{buf: b.buf[:0], ops: b.ops[:0]}:
+	default:
+	}
 	b.buf, b.ops = nil, nil
 }
 
