@@ -31,7 +31,7 @@ type result struct {
 	messages          int
 	accepted, relayed float64 // per second; relayed counts from the first connection to the last arrival
 	cpu               float64 // seconds of the server per 1,000 messages
-	anonymous         int64   // octets, the highest seen during the run
+	anonymous         int64   // octets, when the last message has arrived
 	syncs             map[string]float64
 }
 
