@@ -26,14 +26,18 @@ type peer struct {
 	metrics string
 }
 
-// freePort asks the kernel for a loopback port that nobody holds.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+// freePorts asks the kernel for n different loopback ports that nobody holds.
+func freePorts(n int) ([]int, error) {
+	ports := make([]int, 0, n)
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close() // at the end: none is given twice
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return ports, nil
 }
 
 // waitPort returns when something accepts on port, or the error after limit.
@@ -61,10 +65,11 @@ type sink struct {
 }
 
 func startSink(ctx context.Context, dir string) (*sink, error) {
-	port, err := freePort()
+	ports, err := freePorts(1)
 	if err != nil {
 		return nil, err
 	}
+	port := ports[0]
 	s := &sink{port: port, file: filepath.Join(dir, fmt.Sprintf("sink-%d", port))}
 	out, err := os.Create(s.file)
 	if err != nil {
@@ -154,12 +159,9 @@ func startPostern(ctx context.Context, o options, s *sink) (*peer, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	ports := make([]int, 4)
-	for i := range ports {
-		var err error
-		if ports[i], err = freePort(); err != nil {
-			return nil, err
-		}
+	ports, err := freePorts(4)
+	if err != nil {
+		return nil, err
 	}
 	conf, tenants := filepath.Join(dir, "postern.yaml"), filepath.Join(dir, "tenants.yaml")
 	if err := os.WriteFile(conf, []byte(posternYAML), 0o600); err != nil {
@@ -246,10 +248,11 @@ func startPostfix(ctx context.Context, o options, s *sink) (*peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	ports, err := freePorts(1)
 	if err != nil {
 		return nil, err
 	}
+	port := ports[0]
 	etc := filepath.Join(abs, "etc")
 	for _, d := range []string{etc, abs + "/spool", abs + "/data"} {
 		if err := os.MkdirAll(d, 0o755); err != nil {

@@ -29,18 +29,30 @@ type server struct {
 // likes; nothing at all is silence.
 type answerer func(w dns.ResponseWriter, q *dns.Msg, overTCP bool)
 
+// listenBoth finds a port that is free for UDP and for TCP.
+func listenBoth(t *testing.T) (net.PacketConn, net.Listener, netip.AddrPort) {
+	t.Helper()
+	var last error
+	for range 20 {
+		pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := pc.LocalAddr().(*net.UDPAddr).AddrPort()
+		l, err := net.Listen("tcp", addr.String())
+		if err == nil {
+			return pc, l, addr
+		}
+		last = err
+		_ = pc.Close()
+	}
+	t.Fatalf("no port is free for UDP and TCP: %v", last)
+	return nil, nil, netip.AddrPort{}
+}
+
 func serve(t *testing.T, f answerer) *server {
 	t.Helper()
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := pc.LocalAddr().(*net.UDPAddr).AddrPort()
-	l, err := net.Listen("tcp", addr.String())
-	if err != nil {
-		_ = pc.Close()
-		t.Skipf("port %d is free for UDP only: %v", addr.Port(), err)
-	}
+	pc, l, addr := listenBoth(t)
 	s := &server{addr: addr}
 	h := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		_, overTCP := w.RemoteAddr().(*net.TCPAddr)

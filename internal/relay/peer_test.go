@@ -55,7 +55,7 @@ func (p *peer) start(t *testing.T, ip string) *peer {
 	t.Helper()
 	l, err := net.Listen("tcp", net.JoinHostPort(ip, "0"))
 	if err != nil {
-		t.Skipf("listen on %s: %v", ip, err)
+		t.Fatalf("listen on %s: %v", ip, err)
 	}
 	return p.serve(t, l)
 }

@@ -106,14 +106,14 @@ func eximBinary(t *testing.T) string {
 	if dir == "" {
 		cache, err := os.UserCacheDir()
 		if err != nil {
-			t.Skipf("no cache directory: %v", err)
+			t.Fatalf("no cache directory: %v", err)
 		}
 		dir = filepath.Join(cache, "postern-test-peers")
 	}
 	exim := filepath.Join(dir, "exim/usr/sbin/exim4")
 	need(t, true, exim)
 	if _, err := user.Lookup("Debian-exim"); err != nil {
-		t.Skipf("Exim's user does not exist: run test/deps.sh: %v", err)
+		t.Fatalf("Exim's user does not exist: run test/deps.sh: %v", err)
 	}
 	return exim
 }

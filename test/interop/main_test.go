@@ -23,17 +23,17 @@ const domain = "good.drill.test"
 
 func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
-// need skips the test when a program is not installed (test/deps.sh installs
+// need fails the test when a program is not installed (test/deps.sh installs
 // them), or when a peer needs root and we are not.
 func need(t *testing.T, root bool, programs ...string) {
 	t.Helper()
 	for _, p := range programs {
 		if _, err := exec.LookPath(p); err != nil {
-			t.Skipf("%s is not installed: run test/deps.sh", p)
+			t.Fatalf("%s is not installed: run test/deps.sh", p)
 		}
 	}
 	if root && os.Geteuid() != 0 {
-		t.Skip("this peer drops root's rights and must be started as root")
+		t.Fatal("this peer drops root's rights and must be started as root")
 	}
 }
 

@@ -1,5 +1,0 @@
-//go:build !race
-
-package smtpserver
-
-const raceEnabled = false
